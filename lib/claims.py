@@ -1,0 +1,384 @@
+"""Claims: what the paper says, what would count as reproducing it, and what the records say.
+
+A claim's measure is a pure function from the curves of an experiment to one value a seed.
+Its acceptance rule, a bound on the 95 % t-interval over seeds, was written before the runs. The same
+evaluation feeds the tests, the numbers in the prose, the captions and the ledger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from lib import experiments
+from lib.errors import check_choice
+from lib.probes import effective_smoothness
+from lib.records import file_name, from_canonical
+
+Curves = dict[str, xr.Dataset]
+Measure = Callable[[Curves], np.ndarray]
+CHANCE = 0.1
+#: Fewer seeds than this never count as reproduced.
+ENOUGH_SEEDS = {"vgg": 3, "deep_linear": 5}
+
+
+# --- quantities of one curve -------------------------------------------------------------
+
+
+def loss_band(curve: xr.Dataset) -> xr.DataArray:
+    """Width of the shaded region of Figure 4a: max - min of the loss over the step lengths."""
+    return curve.landscape_loss.max("step_length") - curve.landscape_loss.min("step_length")
+
+
+def grad_change(curve: xr.Dataset) -> xr.DataArray:
+    """Largest l2 change of the gradient over the step lengths (Figure 4b)."""
+    return curve.grad_change.max("step_length")
+
+
+def smoothness(curve: xr.Dataset) -> xr.DataArray:
+    """Largest effective smoothness over the step lengths (Figure 4c)."""
+    step_size = from_canonical(curve.attrs["spec"]).step_size
+    return effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm).max("step_length")
+
+
+def moment_change(curve: xr.Dataset) -> xr.DataArray:
+    """Change of an activation's mean between successive steps, in units of its deviation (Figure 8): [seed]."""
+    first = curve.activation_mean.isel(moments_step=slice(0, None, 2))
+    second = curve.activation_mean.isel(moments_step=slice(1, None, 2))
+    count = min(first.sizes["moments_step"], second.sizes["moments_step"])
+    deviation = np.sqrt(curve.activation_var.isel(moments_step=slice(0, None, 2)))
+    change = abs(second.values[:, :count] - first.values[:, :count]) / deviation.values[:, :count]
+    return xr.DataArray(np.nanmedian(change.reshape(len(change), -1), 1), dims="seed")
+
+
+QUANTITIES = {"loss band": loss_band, "gradient change": grad_change, "effective smoothness": smoothness}
+
+
+# --- measures: one value a seed ----------------------------------------------------------
+
+
+def _late(curve: xr.Dataset, name: str) -> xr.DataArray:
+    """Mean over the last quarter of training."""
+    return curve[name].isel(step=slice(-(curve.sizes["step"] // 4 or 1), None)).mean("step", skipna=False)
+
+
+def _late_difference(name: str, one: str, other: str) -> Measure:
+    return lambda curves: (_late(curves[one], name) - _late(curves[other], name)).values
+
+
+def _final(name: str, label: str) -> Measure:
+    return lambda curves: curves[label][name].isel(eval_step=-1).values
+
+
+def _final_difference(name: str, one: str, other: str) -> Measure:
+    return lambda curves: _final(name, one)(curves) - _final(name, other)(curves)
+
+
+def _log_ratio(quantity: str, one: str, other: str, part: slice = slice(None)) -> Measure:
+    """log10 of quantity(one) / quantity(other): median over the probed steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        values = [QUANTITIES[quantity](curves[label]).isel(landscape_step=part) for label in (one, other)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(values[0] / values[1])
+        return ratio.where(np.isfinite(ratio)).median("landscape_step").values
+
+    return measure
+
+
+def _shift(name: str, label: str) -> Measure:
+    """Median over steps and over the layers that have a predecessor."""
+    return lambda curves: curves[label][name].isel(layer=slice(1, None)).median(("shift_step", "layer")).values
+
+
+def _shift_l2_ratio(one: str, other: str) -> Measure:
+    """log10 of the ratio of |G - G'|: median over steps and layers."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        parts = [curves[label].shift_l2.isel(layer=slice(1, None)) for label in (one, other)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(parts[0] / parts[1])
+        return ratio.where(np.isfinite(ratio)).median(("shift_step", "layer")).values
+
+    return measure
+
+
+def _difference(one: Measure, other: Measure) -> Measure:
+    return lambda curves: one(curves) - other(curves)
+
+
+def _share_of_gain(curves: Curves) -> np.ndarray:
+    """The share of BatchNorm's gain in late training accuracy that noisy BatchNorm keeps."""
+    none, norm, noisy = (_late(curves[label], "accuracy") for label in ("none", "batchnorm", "noisy"))
+    return ((noisy - none) / (norm - none)).values
+
+
+def _moment_ratio(one: str, other: str) -> Measure:
+    return lambda curves: np.log10(moment_change(curves[one]) / moment_change(curves[other])).values
+
+
+def _linear_loss_ratio(one: str, other: str) -> Measure:
+    """log10 of the ratio of losses, averaged over the last quarter of training (in log10)."""
+
+    def late(curve: xr.Dataset) -> xr.DataArray:
+        return np.log10(curve.loss.isel(step=slice(-(curve.sizes["step"] // 4 or 1), None))).mean("step", skipna=False)
+
+    return lambda curves: (late(curves[one]) - late(curves[other])).values
+
+
+# --- the registry -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One testable statement of the paper.
+
+    `measure` gives one value a seed; `what` says it in words. The claim is reproduced if the whole 95 %
+    interval lies `side` ("above" or "below") `bound`, partly if only the mean does. With `log`,
+    measure and bound are in log10 and are shown as factors. Without an `experiment`, not measured yet.
+    """
+
+    id: str
+    where: str
+    paper: str
+    what: str
+    side: str = "above"
+    bound: float = 0.0
+    log: bool = False
+    experiment: str | None = None
+    measure: Measure | None = None
+
+    @property
+    def rule(self) -> str:
+        """The acceptance rule in words."""
+        bound = 10**self.bound if self.log else self.bound
+        return f"{self.what}: 95 % interval over seeds {self.side} {bound:.3g}"
+
+
+def _landscape_claims() -> list[Claim]:
+    """Panels of Figures 4, 10, 12 and 13: smoother than the network without normalization."""
+    found = []
+    panels = {"loss band": "a", "gradient change": "b", "effective smoothness": "c"}
+    for figure, network in (("fig-4", "VGG"), ("fig-10", "deep linear networks")):
+        for quantity, panel in panels.items():
+            found.append(
+                Claim(
+                    f"{figure}{panel}", f"Figure {figure[4:]}{panel}",
+                    f"In {network}, the {quantity} along the gradient is smaller with BatchNorm.",
+                    f"{quantity} without BatchNorm over with it, median over training",
+                    log=True, experiment=figure, measure=_log_ratio(quantity, "none", "batchnorm"),
+                )
+            )  # fmt: skip
+    panels = {"loss band": "b", "gradient change": "c", "effective smoothness": "d"}
+    for figure, network in (("fig-12", "VGG"), ("fig-13", "deep linear networks")):
+        for quantity, panel in panels.items():
+            for norm in ("l1", "l2", "linf"):
+                found.append(
+                    Claim(
+                        f"{figure}{panel}-{norm}", f"Figure {figure[4:]}{panel}",
+                        f"In {network}, the {quantity} along the gradient is smaller with {norm} normalization.",
+                        f"{quantity} without normalization over with {norm}, median over training",
+                        log=True, experiment=figure, measure=_log_ratio(quantity, "none", norm),
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _training_claims() -> list[Claim]:
+    """Panels about how well networks with l_p norms train (Figures 5, 12a and 13a)."""
+    found = []
+    for norm in ("l1", "l2", "linf"):
+        found += [
+            Claim(
+                f"fig-5-vgg-{norm}", "Figure 5, 12a",
+                f"In VGG, {norm} normalization trains better than none.",
+                f"training accuracy in the last quarter, {norm} minus none",
+                experiment="fig-5-vgg", measure=_late_difference("accuracy", norm, "none"),
+            ),
+            Claim(
+                f"fig-5-vgg-{norm}-batchnorm", "Section 3.3",
+                f"In VGG, {norm} normalization performs comparably to BatchNorm or better.",
+                f"training accuracy in the last quarter, {norm} minus BatchNorm",
+                bound=-0.05, experiment="fig-5-vgg", measure=_late_difference("accuracy", norm, "batchnorm"),
+            ),
+            Claim(
+                f"fig-5-linear-{norm}", "Figure 5, 13a",
+                f"In deep linear networks, {norm} normalization trains better than none.",
+                f"loss in the last quarter, none over {norm}",
+                log=True, experiment="fig-5-linear", measure=_linear_loss_ratio("none", norm),
+            ),
+        ]  # fmt: skip
+    return found
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "fig-1a", "Figure 1a", "At step size 0.1, VGG trains faster with BatchNorm.",
+        "training accuracy in the last quarter, BatchNorm minus none",
+        experiment="fig-1", measure=_late_difference("accuracy", "batchnorm, 0.1", "none, 0.1"),
+    ),
+    Claim(
+        "fig-1b", "Figure 1b", "At step size 0.1, VGG generalizes better with BatchNorm.",
+        "test accuracy at the end, BatchNorm minus none",
+        experiment="fig-1", measure=_final_difference("test_accuracy", "batchnorm, 0.1", "none, 0.1"),
+    ),
+    Claim(
+        "fig-1c", "Figure 1c", "BatchNorm makes distributions of layer inputs only marginally more stable.",
+        "change of activation means between successive steps, none over BatchNorm, within a factor of two",
+        side="below", bound=math.log10(2), log=True,
+        experiment="fig-8", measure=_moment_ratio("none", "batchnorm"),
+    ),
+    Claim(
+        "prose-larger-steps", "Section 3.1", "BatchNorm makes larger step sizes usable: at 0.5 VGG trains only with it.",
+        "training accuracy in the last quarter at step size 0.5, BatchNorm minus none",
+        bound=0.1, experiment="fig-1", measure=_late_difference("accuracy", "batchnorm, 0.5", "none, 0.5"),
+    ),
+    Claim(
+        "fig-2", "Figure 2", "Noisy BatchNorm trains almost as well as BatchNorm.",
+        "share of BatchNorm's gain in late training accuracy that noisy BatchNorm keeps",
+        bound=0.8, experiment="fig-2", measure=_share_of_gain,
+    ),
+    Claim(
+        "prose-noisy-beats-standard", "Section 2.1", "Noisy BatchNorm trains better than the standard network.",
+        "training accuracy in the last quarter, noisy BatchNorm minus none",
+        experiment="fig-2", measure=_late_difference("accuracy", "noisy", "none"),
+    ),
+    Claim(
+        "prose-noise-prevents-training", "Section 2.1", "The same noise keeps the standard network from training at all.",
+        "training accuracy in the last quarter, standard network with noise (chance is 0.1)",
+        side="below", bound=2 * CHANCE, experiment="fig-2",
+        measure=lambda curves: _late(curves["none + noise"], "accuracy").values,
+    ),
+    Claim(
+        "fig-8", "Figures 2 and 8", "Noisy BatchNorm's activations are less stable than the standard network's.",
+        "change of activation means between successive steps, noisy BatchNorm over none",
+        log=True, experiment="fig-8", measure=_moment_ratio("noisy", "none"),
+    ),
+    Claim(
+        "fig-3-vgg-cosine", "Figure 3", "In VGG, BatchNorm does not reduce covariate shift (cosine similar or worse).",
+        "cosine of G and G', none minus BatchNorm, median over layers and training",
+        bound=-0.1, experiment="fig-3-vgg",
+        measure=_difference(_shift("shift_cosine", "none"), _shift("shift_cosine", "batchnorm")),
+    ),
+    Claim(
+        "fig-3-vgg-l2", "Figure 3", "In VGG, BatchNorm does not reduce covariate shift (l2 difference similar or larger).",
+        "|G - G'|, BatchNorm over none, median over layers and training",
+        bound=-math.log10(2), log=True, experiment="fig-3-vgg", measure=_shift_l2_ratio("batchnorm", "none"),
+    ),
+    *(
+        Claim(
+            f"fig-3-linear-standard-{size:g}", "Figure 3",
+            f"The standard deep linear network has almost no covariate shift (step size {size:g}).",
+            "cosine of G and G' without BatchNorm, median over layers and training",
+            bound=0.9, experiment="fig-3-linear", measure=_shift("shift_cosine", f"none, {size:g}"),
+        )
+        for size in (1e-7, 1e-6)
+    ),
+    *(
+        Claim(
+            f"fig-3-linear-batchnorm-{size:g}", "Figure 3",
+            f"With BatchNorm, G and G' are almost uncorrelated in deep linear networks (step size {size:g}).",
+            "cosine of G and G' with BatchNorm, median over layers and training",
+            side="below", bound=0.2, experiment="fig-3-linear", measure=_shift("shift_cosine", f"batchnorm, {size:g}"),
+        )
+        for size in (1e-7, 1e-6)
+    ),
+    *_landscape_claims(),
+    Claim(
+        "prose-two-orders", "Section 3.2", "Early in training the gap in gradient predictiveness is near two orders of magnitude.",
+        "gradient change without BatchNorm over with it, median over the first third of training",
+        bound=1.5, log=True, experiment="fig-4",
+        measure=lambda curves: _log_ratio(
+            "gradient change", "none", "batchnorm", slice(0, -(-curves["none"].sizes["landscape_step"] // 3))
+        )(curves),
+    ),
+    Claim(
+        "fig-11", "Figure 11", "Gradients stay predictive over larger distances with BatchNorm (step size 0.5).",
+        "gradient change without BatchNorm over with it at step size 0.5, median over training",
+        log=True, experiment="fig-11", measure=_log_ratio("gradient change", "none, 0.5", "batchnorm, 0.5"),
+    ),
+    *_training_claims(),
+    Claim(
+        "fig-5-linear-batchnorm", "Figures 5 and 13a", "Deep linear networks train better with BatchNorm.",
+        "loss in the last quarter, none over BatchNorm",
+        log=True, experiment="fig-5-linear", measure=_linear_loss_ratio("none", "batchnorm"),
+    ),
+    Claim(
+        "prose-l1-better", "Section 3.3", "In deep linear networks l1 normalization does better than BatchNorm.",
+        "loss in the last quarter, BatchNorm over l1",
+        log=True, experiment="fig-5-linear", measure=_linear_loss_ratio("batchnorm", "l1"),
+    ),
+    *(
+        Claim(id, "Appendix A.1", f"Test accuracy of VGG {text} is {value} %.", "test accuracy at paper scale")
+        for id, text, value in (
+            ("acc-bn", "with BatchNorm", 83),
+            ("acc-standard", "without BatchNorm", 80),
+            ("acc-bn-augmented", "with BatchNorm and data augmentation", 92),
+            ("acc-standard-augmented", "without BatchNorm, with data augmentation", 88),
+        )
+    ),
+)  # fmt: skip
+
+
+# --- evaluation ---------------------------------------------------------------------------
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % t-interval over seeds; the ends are NaN for fewer than two values."""
+    values = np.asarray(values, float)
+    mean = float(values.mean())
+    if len(values) < 2 or not np.isfinite(values).all():
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
+
+
+def verdict(claim: Claim, values: np.ndarray, network: str) -> str:
+    """reproduced, partly or not reproduced, by the claim's rule; too few seeds are at most partly."""
+    mean, low, high = interval(values)
+    sign = 1 if claim.side == "above" else -1
+    if not sign * (mean - claim.bound) > 0:
+        return "not reproduced"
+    certain = sign * ((low if sign > 0 else high) - claim.bound) > 0
+    return "reproduced" if certain and len(values) >= ENOUGH_SEEDS[network] else "partly"
+
+
+def evaluate(claim: Claim, scale: str, device: str = "cpu") -> dict[str, Any]:
+    """The claim's row of the ledger at `scale`.
+
+    Keys: id, where, paper, rule, value, low, high, seeds, scale, data, records, verdict.
+    Values of claims with `log` are factors.
+    """
+    row: dict[str, Any] = {"id": claim.id, "where": claim.where, "paper": claim.paper, "rule": claim.rule}
+    if claim.experiment is None:
+        return row | {
+            "value": None, "low": None, "high": None, "seeds": 0, "scale": "paper", "data": None,
+            "records": [], "verdict": "not measured yet",
+        }  # fmt: skip
+    curves = experiments.load(claim.experiment, scale, device)
+    values = claim.measure(curves)
+    first = from_canonical(next(iter(curves.values())).attrs["spec"])
+    numbers = interval(values)
+    shown = [10**number if claim.log else number for number in numbers]
+    files = [file_name(spec) for group in experiments.specs(claim.experiment, scale).values() for spec in group]
+    return row | {
+        **dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown))),
+        "seeds": len(values),
+        "scale": scale,
+        "data": next(iter(curves.values())).attrs["data"],
+        "records": files,
+        "verdict": verdict(claim, values, first.network),
+    }
+
+
+def get(id: str) -> Claim:
+    """The claim called `id`."""
+    known = {claim.id: claim for claim in CLAIMS}
+    check_choice("claim", id, known)
+    return known[id]

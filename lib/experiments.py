@@ -1,0 +1,188 @@
+"""Experiments: which runs each figure of the paper needs, at each scale.
+
+One code path, three scales. An experiment is a mapping from the label of a curve to its
+specs (one a seed for VGG; the deep linear networks train their seeds side by side).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import joblib
+import xarray as xr
+from tqdm.auto import tqdm
+
+from lib import records
+from lib.data import DESCRIPTIONS
+from lib.errors import check_choice
+from lib.specs import LinearSpec, Spec, VGGSpec
+
+SCALES = ("smoke", "laptop", "paper")
+LP_NORMS = ("none", "batchnorm", "l1", "l2", "linf")
+LINEAR_STEP_SIZES = (1e-8, 1e-7, 3e-7, 1e-6, 3e-6)
+NOISE_STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+
+_VGG = {
+    "smoke": VGGSpec(
+        width=1 / 16, depth=7, data="synthetic", train_images=512, batch_size=32, steps=13, precision="float64",
+        step_lengths=(0.5, 1.0, 4.0), landscape_every=4, shift_every=4, moments_every=4, histogram_every=6,
+        eval_every=6, eval_images=200,
+    ),
+    "laptop": VGGSpec(
+        width=1 / 4, data="cifar10-jpeg", steps=2_000, landscape_every=50, shift_every=50, moments_every=10,
+        histogram_every=200, eval_every=200,
+    ),
+    "paper": VGGSpec(
+        steps=15_000, landscape_every=100, shift_every=100, moments_every=50, histogram_every=1_000,
+        eval_every=500, eval_images=10_000,
+    ),
+}  # fmt: skip
+_LINEAR = {
+    "smoke": LinearSpec(
+        layers=8, samples=100, steps=61, seeds=2, step_lengths=(0.01, 1.0, 30.0), landscape_every=10,
+        shift_every=10, histogram_every=30,
+    ),
+    "laptop": LinearSpec(histogram_every=1_000),
+    "paper": LinearSpec(histogram_every=1_000),
+}  # fmt: skip
+_SEEDS = {"smoke": 2, "laptop": 3, "paper": 3}
+
+Runs = dict[str, list[Spec]]
+
+
+def _vgg(scale: str, norm: str, **changes) -> list[Spec]:
+    return [_VGG[scale].but(norm=norm, seed=seed, **changes) for seed in range(_SEEDS[scale])]
+
+
+def _linear(scale: str, norm: str, step_size: float = 1e-6) -> list[Spec]:
+    # Covariate shift is a question about none and BatchNorm only, and costly where samples are needed.
+    shift = {} if norm in ("none", "batchnorm") else {"shift_every": 0}
+    return [_LINEAR[scale].but(norm=norm, step_size=step_size, **shift)]
+
+
+def _vgg_norms(*norms: str) -> Callable[[str], Runs]:
+    return lambda scale: {norm: _vgg(scale, norm) for norm in norms}
+
+
+def _linear_norms(*norms: str) -> Callable[[str], Runs]:
+    return lambda scale: {norm: _linear(scale, norm) for norm in norms}
+
+
+def _larger_steps(scale: str) -> Runs:
+    return {f"{norm}, {size}": _vgg(scale, norm, step_size=size) for size in (0.1, 0.5) for norm in ("none", "batchnorm")}
+
+
+def _noise(scale: str) -> Runs:
+    return {
+        **_vgg_norms("none", "batchnorm", "noisy")(scale),
+        "none + noise": _vgg(scale, "none", noise_without_norm=True),
+    }
+
+
+def _noise_strength(scale: str) -> Runs:
+    smaller = {"laptop": {"width": 1 / 8, "steps": 1_000}}.get(scale, {})
+    changes = {"landscape_every": 0, "shift_every": 0, "moments_every": 0, "histogram_every": 0, **smaller}
+    base = _VGG[scale].noise
+    runs = {"none, 0": _vgg(scale, "none", **changes), "batchnorm, 0": _vgg(scale, "batchnorm", **changes)}
+    for strength in NOISE_STRENGTHS:
+        noise = base.scaled(strength)
+        runs[f"none, {strength:g}"] = _vgg(scale, "none", noise_without_norm=True, noise=noise, **changes)
+        runs[f"batchnorm, {strength:g}"] = _vgg(scale, "noisy", noise=noise, **changes)
+    return runs
+
+
+def _linear_step_sizes(scale: str) -> Runs:
+    return {
+        f"{norm}, {size:g}": _linear(scale, norm, size)
+        for size in LINEAR_STEP_SIZES
+        for norm in ("none", "batchnorm")
+    }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a figure compares, in words, and the runs it needs at a scale."""
+
+    title: str
+    runs: Callable[[str], Runs]
+
+
+EXPERIMENTS = {
+    "fig-1": Experiment("VGG with and without BatchNorm, two step sizes", _larger_steps),
+    "fig-2": Experiment("VGG with BatchNorm, noisy BatchNorm, neither, and noise alone", _noise),
+    "fig-3-vgg": Experiment("Internal covariate shift in VGG", _vgg_norms("none", "batchnorm")),
+    "fig-3-linear": Experiment("Internal covariate shift in deep linear networks, by step size", _linear_step_sizes),
+    "fig-4": Experiment("Loss landscape of VGG along the gradient", _vgg_norms("none", "batchnorm")),
+    "fig-5-vgg": Experiment("VGG with l_p normalizations", _vgg_norms(*LP_NORMS)),
+    "fig-5-linear": Experiment("Deep linear networks with l_p normalizations", _linear_norms(*LP_NORMS)),
+    "fig-6": Experiment("Activations under different normalizations", _vgg_norms(*LP_NORMS)),
+    "fig-8": Experiment("Moments of activations between successive steps", _vgg_norms("none", "batchnorm", "noisy")),
+    "fig-9": Experiment("Activations in deep linear networks", _linear_norms("none", "batchnorm")),
+    "fig-10": Experiment("Loss landscape of deep linear networks", _linear_norms("none", "batchnorm")),
+    "fig-11": Experiment("Gradient predictiveness against distance, two step sizes", _larger_steps),
+    "fig-12": Experiment("Landscape of VGG with l_p normalizations", _vgg_norms(*LP_NORMS)),
+    "fig-13": Experiment("Landscape of deep linear networks with l_p normalizations", _linear_norms(*LP_NORMS)),
+    "noise-strength": Experiment("Training under scaled noise, with and without BatchNorm", _noise_strength),
+    "linear-step-size": Experiment("Deep linear networks at several step sizes", _linear_step_sizes),
+}
+
+
+def specs(name: str, scale: str) -> Runs:
+    """The runs of experiment `name` at `scale`: label of a curve to its specs."""
+    check_choice("experiment", name, EXPERIMENTS)
+    check_choice("scale", scale, SCALES)
+    return EXPERIMENTS[name].runs(scale)
+
+
+def unique(names: Iterable[str], scale: str) -> list[Spec]:
+    """The specs of several experiments, each once, in order."""
+    return list(dict.fromkeys(spec for name in names for group in specs(name, scale).values() for spec in group))
+
+
+def _make(spec: Spec, device: str, folder) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    records.make(spec, device, folder)
+
+
+def ensure(needed: list[Spec], device: str = "cpu", jobs: int = 2, folder=records.CACHE) -> None:
+    """Make the records among `needed` that do not exist yet, `jobs` processes side by side."""
+    missing = [spec for spec in needed if records.find(spec) is None and not (folder / records.file_name(spec)).is_file()]
+    if not missing:
+        return
+    tasks = (joblib.delayed(_make)(spec, device, folder) for spec in missing)
+    done = joblib.Parallel(n_jobs=min(jobs, len(missing)), return_as="generator_unordered")(tasks)
+    for _ in tqdm(done, total=len(missing), desc="runs"):
+        pass
+
+
+def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
+    """Label of a curve to its record, with a `seed` dimension; runs what has no record yet.
+
+    Attributes are those of the first seed, and `scale`, `experiment` and `seconds` in total.
+    """
+    curves = {}
+    for label, group in specs(name, scale).items():
+        parts = [records.obtain(spec, device) for spec in group]
+        merged = parts[0]
+        if "seed" not in merged.dims:
+            merged = xr.concat(parts, xr.Variable("seed", [spec.seed for spec in group]), combine_attrs="override")
+        seconds = sum(part.attrs["seconds"] for part in parts)
+        curves[label] = merged.assign_attrs(scale=scale, experiment=name, seconds=seconds)
+    return curves
+
+
+def provenance(curves: dict[str, xr.Dataset]) -> str:
+    """One line under a figure: scale, data, seeds, hardware, time, and the command that makes it again."""
+    first = next(iter(curves.values()))
+    spec = records.from_canonical(first.attrs["spec"])
+    data = DESCRIPTIONS[spec.data] if isinstance(spec, VGGSpec) else "generated Gaussian data"
+    size = f"{spec.width:g}x width, " if isinstance(spec, VGGSpec) else f"{spec.layers} layers of {spec.dim}x{spec.dim}, "
+    minutes = sum(record.attrs["seconds"] for record in curves.values()) / 60
+    return (
+        f"{first.attrs['scale']} scale: {size}{spec.steps:,} steps, {first.sizes['seed']} seeds, {data}; "
+        f"{first.attrs['device']}, torch {first.attrs['torch']}, {minutes:.1f} min in all. "
+        f"python -m lib run {first.attrs['experiment']} --scale {first.attrs['scale']}"
+    )

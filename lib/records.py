@@ -1,0 +1,187 @@
+"""Records: what a run measured, with everything needed to trust it or make it again.
+
+One compressed netCDF file a run, readable with xarray alone. Committed records live in
+`book/records/`; what a build computes is cached in `_build/records/` and is used again only
+while the code that made it is unchanged.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import functools
+import hashlib
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from lib import training
+from lib.errors import Failure, check_number
+from lib.specs import Spec, VGGSpec, from_canonical
+
+LIB = Path(__file__).resolve().parent
+COMMITTED = LIB.parent / "book" / "records"
+CACHE = LIB.parent / "_build" / "records"
+#: The modules that decide what a run measures.
+SOURCES = ("data", "linear", "models", "norms", "probes", "specs", "training")
+#: Relative tolerance of a replay of the first steps, by precision: other CPUs round differently,
+#: and training amplifies it.
+REPLAY_TOLERANCE = {"float32": 2e-3, "float64": 1e-7}
+REPLAY_STEPS = 3
+
+
+@functools.cache
+def code_version() -> str:
+    """Twelve hex digits of a hash of `SOURCES`; comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        tree = ast.parse((LIB / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def file_name(spec: Spec) -> str:
+    """The name of the record of `spec`."""
+    seed = f"-seed{spec.seed}" if isinstance(spec, VGGSpec) else ""
+    return f"{spec.network}-{spec.norm}{seed}-{spec.hash}.nc"
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def make(spec: Spec, device: str = "cpu", folder: Path = CACHE, progress: bool = False) -> xr.Dataset:
+    """Run `spec`, write its record into `folder` and return it.
+
+    An interrupted run resumes from its checkpoint. The record is written whole or not at all;
+    raises `Failure` where it cannot be written (the checkpoint is then kept).
+    """
+    training.check_device(device)
+    checkpoint = CACHE.parent / "checkpoints" / f"{spec.hash}-{code_version()}.pt"
+    resumed = checkpoint.is_file()
+    start = time.monotonic()
+    dataset = training.run(spec, device, checkpoint, progress)
+    dataset.attrs |= {
+        "spec": spec.canonical(),
+        "hash": spec.hash,
+        "code": code_version(),
+        "torch": str(torch.__version__),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "seconds": round(time.monotonic() - start, 1),
+        "resumed": int(resumed),
+        "recorded": datetime.date.today().isoformat(),
+    }
+    path = folder / file_name(spec)
+    _write(dataset, path)
+    checkpoint.unlink(missing_ok=True)
+    return dataset
+
+
+def _write(dataset: xr.Dataset, path: Path) -> None:
+    encoding = {name: {"zlib": True, "complevel": 6, "shuffle": True} for name in dataset.data_vars}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
+        partial.replace(path)
+    except OSError as error:
+        raise Failure(f"cannot write {path} ({error}); free some space and run again: the run resumes.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> xr.Dataset:
+    """The record in `path`; raises `Failure` if it is missing, damaged or not what its name says."""
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+        spec = from_canonical(dataset.attrs["spec"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise Failure(f"{path} is not a readable record ({error}); restore it or remove it to make it again.") from error
+    if file_name(spec) != path.name:
+        raise Failure(f"{path} holds the record of {file_name(spec)}; restore it or remove it to make it again.")
+    return dataset
+
+
+def find(spec: Spec) -> Path | None:
+    """Where the record of `spec` is: committed, else cached by the present code, else None."""
+    if (COMMITTED / file_name(spec)).is_file():
+        return COMMITTED / file_name(spec)
+    cached = CACHE / file_name(spec)
+    if cached.is_file() and read(cached).attrs["code"] == code_version():
+        return cached
+    return None
+
+
+def obtain(spec: Spec, device: str = "cpu", progress: bool = False) -> xr.Dataset:
+    """The record of `spec`: a committed one, a cached one, or a run made now and cached."""
+    path = find(spec)
+    return read(path) if path else make(spec, device, progress=progress)
+
+
+def catalogue(folder: Path = COMMITTED) -> pd.DataFrame:
+    """One row a record in `folder`: network, norm, seeds, steps, data, device, code, minutes."""
+    rows = []
+    for path in sorted(folder.glob("*.nc")):
+        record = read(path)
+        spec = from_canonical(record.attrs["spec"])
+        rows.append(
+            {
+                "network": spec.network,
+                "norm": spec.norm,
+                "step size": spec.step_size,
+                "seed": getattr(spec, "seed", f"0-{getattr(spec, 'seeds', 1) - 1}"),
+                "steps": spec.steps,
+                "data": record.attrs["data"].split(",")[0],
+                "device": record.attrs["device"],
+                "code": record.attrs["code"],
+                "minutes": round(record.attrs["seconds"] / 60, 1),
+                "file": path.name,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def replay(record: xr.Dataset, steps: int = REPLAY_STEPS, device: str = "cpu") -> float:
+    """Largest relative difference between a record's first `steps` and the same steps run now.
+
+    Compares the loss and, at step 0, the landscape and the covariate shift. Equal NaNs agree.
+    A value above `REPLAY_TOLERANCE` means that the code no longer makes this record.
+    """
+    check_number("steps", steps, 1, 10_000, integer=True)
+    spec = from_canonical(record.attrs["spec"])
+    spec = spec.but(steps=min(steps, spec.steps))
+    if isinstance(spec, VGGSpec):
+        spec = spec.but(eval_every=0)
+    again = training.run(spec, device)
+    worst = 0.0
+    for name in ("loss", "landscape_loss", "grad_change", "grad_norm", "shift_l2"):
+        if name in again:
+            new = again[name].values.astype(float)
+            old = record[name].values[: len(new)].astype(float)
+            scale = np.nanmax(np.abs(old), initial=1e-300)
+            if not np.array_equal(np.isnan(old), np.isnan(new)):
+                return float("inf")
+            worst = max(worst, float(np.nanmax(np.abs(new - old), initial=0) / scale))
+    return worst
+
+
+def tolerance(record: xr.Dataset) -> float:
+    """The replay tolerance of a record, by its precision (deep linear networks use float64)."""
+    spec = from_canonical(record.attrs["spec"])
+    return REPLAY_TOLERANCE[getattr(spec, "precision", "float64")]

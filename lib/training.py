@@ -1,0 +1,311 @@
+"""Training: a spec becomes a record.
+
+The loops draw their batches from the seed and the step alone, so a run that resumes
+from a checkpoint, or is replayed for a few steps, sees what the first one saw. A loss that is no longer
+finite is data: it is kept, and the rest of the run is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from lib import linear, probes
+from lib.data import Images, load_images
+from lib.errors import UsageError
+from lib.models import vgg, weights
+from lib.specs import LinearSpec, Spec, VGGSpec
+
+BINS = 40
+CHECKPOINT_EVERY = 60  # seconds
+
+
+def check_device(device: str) -> None:
+    """Raise `UsageError` unless `device` is "cpu" or a "cuda" that is there."""
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"device is {device!r}, but must be one of: cpu, cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device is 'cuda', but torch finds no CUDA device here; use 'cpu'.")
+
+
+def run(
+    spec: Spec, device: str = "cpu", checkpoint: Path | None = None, progress: bool = False
+) -> xr.Dataset:
+    """Train what `spec` describes and return its measurements, without provenance.
+
+    Resumes from `checkpoint` if that file exists, writes it about once a minute and leaves it
+    at the end: the caller removes it once the record is safe. Raises `UsageError`
+    for a device that is not there and `Failure` where images are missing.
+    """
+    check_device(device)
+    if isinstance(spec, LinearSpec):
+        return _run_linear(spec, device, progress)
+    return _run_vgg(spec, device, checkpoint, progress)
+
+
+def _ticks(every: int, steps: int) -> list[int]:
+    return list(range(0, steps, every)) if every else []
+
+
+class _Store:
+    """Arrays filled with NaN, one row a measurement; `rows` maps a step to its row."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self._dims: dict[str, tuple[str, ...]] = {}
+        self.rows: dict[str, dict[int, int]] = {}
+
+    def axis(self, dim: str, steps: list[int]) -> None:
+        self.rows[dim] = {step: row for row, step in enumerate(steps)}
+
+    def add(self, name: str, dims: tuple[str, ...], *shape: int, dtype: type = np.float32) -> None:
+        """An array whose first dimension is an axis of steps and the others have `shape`."""
+        fill = np.nan if np.issubdtype(dtype, np.floating) else 0
+        self.arrays[name] = np.full((len(self.rows[dims[0]]), *shape), fill, dtype)
+        self._dims[name] = dims
+
+    def due(self, dim: str, step: int) -> bool:
+        return step in self.rows.get(dim, ())
+
+    def put(self, step: int, **values: Tensor) -> None:
+        for name, value in values.items():
+            row = self.rows[self._dims[name][0]][step]
+            with np.errstate(over="ignore"):  # beyond float32 is infinite: a diverging network
+                self.arrays[name][row] = value.cpu().numpy()
+
+    def dataset(self, **coords) -> xr.Dataset:
+        coords |= {dim: (dim, np.array(list(rows), np.int32)) for dim, rows in self.rows.items()}
+        return xr.Dataset({name: (self._dims[name], array) for name, array in self.arrays.items()}, coords)
+
+
+def _vgg_store(spec: VGGSpec, layers: int) -> _Store:
+    store, steps, lengths = _Store(), spec.steps, len(spec.step_lengths)
+    store.axis("step", list(range(steps)))
+    store.add("loss", ("step",))
+    store.add("accuracy", ("step",))
+    if spec.eval_every:
+        # After `eval_step` updates; the end is always evaluated.
+        store.axis("eval_step", sorted({*range(0, steps, spec.eval_every), steps}))
+        store.add("train_accuracy", ("eval_step",))
+        store.add("test_accuracy", ("eval_step",))
+    if spec.landscape_every:
+        store.axis("landscape_step", _ticks(spec.landscape_every, steps))
+        store.add("grad_norm", ("landscape_step",))
+        store.add("landscape_loss", ("landscape_step", "step_length"), lengths)
+        store.add("grad_change", ("landscape_step", "step_length"), lengths)
+    if spec.shift_every:
+        store.axis("shift_step", _ticks(spec.shift_every, steps))
+        store.add("shift_l2", ("shift_step", "layer"), layers)
+        store.add("shift_cosine", ("shift_step", "layer"), layers)
+    if spec.moments_every:
+        # Pairs of successive steps: Figure 8 is about the change from one to the next.
+        pairs = {step + after for step in _ticks(spec.moments_every, steps) for after in (0, 1)}
+        store.axis("moments_step", sorted(pairs & set(range(steps))))
+        for name in ("activation_mean", "activation_var"):
+            store.add(name, ("moments_step", "norm_layer", "unit"), layers - 1, spec.units)
+    if spec.histogram_every:
+        store.axis("histogram_step", _ticks(spec.histogram_every, steps))
+        dims = ("histogram_step", "norm_layer", "unit")
+        store.add("histogram", (*dims, "bin"), layers - 1, spec.units, BINS, dtype=np.int32)
+        store.add("histogram_range", (*dims, "end"), layers - 1, spec.units, 2)
+    return store
+
+
+def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, progress: bool) -> xr.Dataset:
+    images = load_images(spec.data)
+    if spec.train_images > len(images.train_x):
+        raise UsageError(
+            f"train_images is {spec.train_images}, but {spec.data!r} has {len(images.train_x)}; use at most that."
+        )
+    images = images.to(device)
+    normalize = images.normalizer(getattr(torch, spec.precision))
+    model = vgg(spec).to(device).train()
+    parameters = list(model.parameters())
+    store = _vgg_store(spec, len(model))
+    lengths, first = np.array(spec.step_lengths, np.float32), 0
+    here = torch.device(device) if device == "cpu" else images.train_x.device
+
+    if checkpoint is not None and checkpoint.is_file():
+        first = _resume(checkpoint, model, store, here)
+    saved = time.monotonic()
+    bar = tqdm(range(first, spec.steps), initial=first, total=spec.steps, disable=not progress, desc=spec.norm)
+    with probes.Activations(model, spec.units, spec.seed) as activations:
+        for step in bar:
+            if store.due("eval_step", step):
+                store.put(step, **_evaluate(model, images, normalize, spec.eval_images))
+            x, y = _batch(spec, images, step)
+            x = normalize(x)
+            noise = probes.NoiseState(model, here)
+            logits = model(x)
+            loss = F.cross_entropy(logits, y)
+            grads = list(torch.autograd.grad(loss, parameters))
+            store.put(step, loss=loss.detach(), accuracy=(logits.argmax(1) == y).float().mean())
+            if not math.isfinite(store.arrays["loss"][step]):
+                break
+            if store.due("moments_step", step):
+                mean, var = activations.moments()
+                store.put(step, activation_mean=mean, activation_var=var)
+            if store.due("histogram_step", step):
+                counts, ends = activations.histograms(BINS)
+                store.put(step, histogram=counts, histogram_range=ends)
+            arguments = (model, F.cross_entropy, x, y, grads, noise, spec.step_size)
+            if store.due("landscape_step", step):
+                losses, changes = probes.landscape(*arguments, spec.step_lengths)
+                store.put(step, grad_norm=probes.norm(grads), landscape_loss=losses, grad_change=changes)
+            if store.due("shift_step", step):
+                l2, cosine = probes.covariate_shift(*arguments)
+                store.put(step, shift_l2=l2, shift_cosine=cosine)
+            with torch.no_grad():
+                torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY:
+                _save(checkpoint, step + 1, model, store, here)
+                saved = time.monotonic()
+        else:
+            if spec.eval_every:
+                store.put(spec.steps, **_evaluate(model, images, normalize, spec.eval_images, every_test_image=True))
+    names = [name for name, _ in model.named_children()]
+    dataset = store.dataset(step_length=lengths, layer=names)
+    dataset.attrs |= {"data": images.identity, "parameters": sum(p.numel() for p in parameters)}
+    return dataset
+
+
+def _batch(spec: VGGSpec, images: Images, step: int) -> tuple[Tensor, Tensor]:
+    """The step's images, uint8 [B, 3, 32, 32], and labels [B]: epochs without replacement, last partial batch dropped."""
+    per_epoch = spec.train_images // spec.batch_size
+    epoch, position = divmod(step, per_epoch)
+    order = _epoch_order(spec.seed, epoch, spec.train_images, len(images.train_x))
+    index = order[position * spec.batch_size : (position + 1) * spec.batch_size].to(images.train_x.device)
+    x = images.train_x[index]
+    return (_augment(x, spec.seed, step) if spec.augment else x), images.train_y[index]
+
+
+_orders: dict[tuple[int, ...], Tensor] = {}
+
+
+def _epoch_order(seed: int, epoch: int, count: int, total: int) -> Tensor:
+    key = (seed, epoch, count, total)
+    if key not in _orders:
+        _orders.clear()
+        # Which images a smaller training set holds does not depend on the run.
+        chosen = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
+        generator = torch.Generator().manual_seed(1_000_000 * (seed + 1) + epoch)
+        _orders[key] = chosen[torch.randperm(count, generator=generator)]
+    return _orders[key]
+
+
+def _augment(x: Tensor, seed: int, step: int) -> Tensor:
+    """Random crops of the images padded by 4, and horizontal flips, drawn from seed and step."""
+    generator = torch.Generator().manual_seed(1_000_000_000 * (seed + 1) + step)
+    count, size = x.shape[0], x.shape[-1]
+    corner = torch.randint(0, 9, (2, count, 1), generator=generator)
+    flip = torch.rand(count, 1, generator=generator) < 0.5
+    span = torch.arange(size)
+    rows = (corner[0] + span).to(x.device)
+    columns = (corner[1] + torch.where(flip, span.flip(0), span)).to(x.device)
+    padded = F.pad(x, (4, 4, 4, 4))
+    which = torch.arange(count, device=x.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def _evaluate(
+    model: torch.nn.Module, images: Images, normalize: Callable, count: int, every_test_image: bool = False
+) -> dict[str, Tensor]:
+    """Accuracy in evaluation mode on `count` fixed training and test images (all test images at the end)."""
+    model.eval()
+    accuracy = {}
+    for name, x, y in (
+        ("train_accuracy", images.train_x, images.train_y),
+        ("test_accuracy", images.test_x, images.test_y),
+    ):
+        number = len(x) if every_test_image and name == "test_accuracy" else min(count, len(x))
+        chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:number].to(x.device)
+        right = [(model(normalize(x[part])).argmax(1) == y[part]).float() for part in chosen.split(500)]
+        accuracy[name] = torch.cat(right).mean()
+    model.train()
+    return accuracy
+
+
+def _save(path: Path, step: int, model: torch.nn.Module, store: _Store, device: torch.device) -> None:
+    noise = probes.NoiseState(model, device)
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "noise": list(noise._saved.values()),
+        "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.device) -> int:
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    model.load_state_dict(state["model"])
+    noise = probes.NoiseState(model, device)
+    noise._saved = dict(zip(noise._saved, state["noise"]))
+    noise.rewind()
+    for name, array in state["arrays"].items():
+        store.arrays[name][...] = array.numpy()
+    return state["step"]
+
+
+def _run_linear(spec: LinearSpec, device: str, progress: bool) -> xr.Dataset:
+    problem = linear.LinearProblem(spec, device)
+    store, seeds, lengths = _Store(), spec.seeds, len(spec.step_lengths)
+    store.axis("step", list(range(spec.steps)))
+    store.add("loss", ("step", "seed"), seeds, dtype=np.float64)
+    if spec.landscape_every:
+        store.axis("landscape_step", _ticks(spec.landscape_every, spec.steps))
+        store.add("grad_norm", ("landscape_step", "seed"), seeds, dtype=np.float64)
+        for name in ("landscape_loss", "grad_change"):
+            store.add(name, ("landscape_step", "step_length", "seed"), lengths, seeds, dtype=np.float64)
+    if spec.shift_every:
+        store.axis("shift_step", _ticks(spec.shift_every, spec.steps))
+        for name in ("shift_l2", "shift_cosine"):
+            store.add(name, ("shift_step", "layer", "seed"), spec.layers, seeds, dtype=np.float64)
+    if spec.histogram_every:
+        store.axis("histogram_step", _ticks(spec.histogram_every, spec.steps))
+        shape = (spec.layers - 1, seeds)
+        store.add("histogram", ("histogram_step", "norm_layer", "seed", "bin"), *shape, BINS, dtype=np.int32)
+        store.add("histogram_range", ("histogram_step", "norm_layer", "seed", "end"), *shape, 2)
+    weights_ = problem.weights
+    for step in tqdm(range(spec.steps), disable=not progress, desc=spec.norm):
+        loss, gradient = problem.gradient(weights_)
+        store.put(step, loss=loss)
+        if store.due("landscape_step", step):
+            losses, changes = linear.landscape(problem, weights_, gradient)
+            grad_norm = gradient.square().sum((0, 2, 3)).sqrt()
+            store.put(step, grad_norm=grad_norm, landscape_loss=losses, grad_change=changes)
+        if store.due("shift_step", step):
+            l2, cosine = linear.covariate_shift(problem, weights_, gradient)
+            store.put(step, shift_l2=l2, shift_cosine=cosine)
+        if store.due("histogram_step", step):
+            store.put(step, **_linear_histograms(problem, weights_))
+        weights_ = weights_ - spec.step_size * gradient
+    return store.dataset(
+        step_length=np.array(spec.step_lengths),
+        layer=[f"layer{index + 1}" for index in range(spec.layers)],
+        seed=np.arange(seeds),
+    ).assign_attrs(data="generated Gaussian data", parameters=weights_[:, 0].numel())
+
+
+def _linear_histograms(problem: linear.LinearProblem, weights_: Tensor) -> dict[str, Tensor]:
+    """Unit 0's distribution over the batch after each normalization, every seed."""
+    values = problem.activations(weights_, unit=0)
+    ends = torch.stack([values.amin(-1), values.amax(-1)], -1)
+    counts = [
+        torch.histc(row, BINS, low.item(), high.item()) if torch.isfinite(high - low) else row.new_zeros(BINS)
+        for row, (low, high) in zip(values.flatten(0, 1), ends.flatten(0, 1))
+    ]
+    return {"histogram": torch.stack(counts).view(*values.shape[:2], BINS), "histogram_range": ends}
