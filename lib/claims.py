@@ -7,12 +7,14 @@ evaluation feeds the tests, the numbers in the prose, the captions and the ledge
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy import stats
 
@@ -20,10 +22,14 @@ from lib import experiments
 from lib.errors import check_choice
 from lib.probes import effective_smoothness
 from lib.records import file_name, from_canonical
+from lib.theory_verdicts import theory_claims
 
 Curves = dict[str, xr.Dataset]
 Measure = Callable[[Curves], np.ndarray]
 CHANCE = 0.1
+VERDICTS = ("reproduced", "partly", "not reproduced", "not testable", "not measured yet")
+#: Random trials of each statement of the theory, by scale.
+TRIALS = {"smoke": 50, "laptop": 1_000, "paper": 1_000}
 #: Fewer seeds than this never count as reproduced.
 ENOUGH_SEEDS = {"vgg": 3, "deep_linear": 5}
 
@@ -157,6 +163,8 @@ class Claim:
     @property
     def rule(self) -> str:
         """The acceptance rule in words."""
+        if self.experiment is None:
+            return self.what
         bound = 10**self.bound if self.log else self.bound
         return f"{self.what}: 95 % interval over seeds {self.side} {bound:.3g}"
 
@@ -315,7 +323,10 @@ CLAIMS: tuple[Claim, ...] = (
         log=True, experiment="fig-5-linear", measure=_linear_loss_ratio("batchnorm", "l1"),
     ),
     *(
-        Claim(id, "Appendix A.1", f"Test accuracy of VGG {text} is {value} %.", "test accuracy at paper scale")
+        Claim(
+            id, "Appendix A.1", f"Test accuracy of VGG {text} is {value} %.",
+            f"test accuracy after 15,000 steps at full width: 95 % interval over 3 seeds within 2 points of {value} %",
+        )
         for id, text, value in (
             ("acc-bn", "with BatchNorm", 83),
             ("acc-standard", "without BatchNorm", 80),
@@ -382,3 +393,66 @@ def get(id: str) -> Claim:
     known = {claim.id: claim for claim in CLAIMS}
     check_choice("claim", id, known)
     return known[id]
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """A ledger row's verdict with its number, interval and rule, for captions and prose."""
+    if row["value"] is None:
+        return f"{row['verdict'].capitalize()}."
+    ends = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
+    return f"{row['verdict'].capitalize()}: {row['value']:.3g}{ends} ({row['rule']}; {row['seeds']} seeds)."
+
+
+def lines(ids: Iterable[str], scale: str, device: str = "cpu") -> str:
+    """A line a claim, "id: value [low, high], verdict" in two digits: what the regression tests compare."""
+    found = []
+    for id in ids:
+        row = evaluate(get(id), scale, device)
+        ends = "" if row["low"] is None else f" [{row['low']:.1e}, {row['high']:.1e}]"
+        value = "no finite value" if row["value"] is None else f"{row['value']:.1e}{ends}"
+        found.append(f"{id}: {value}, {row['verdict']}")
+    return "\n".join(found)
+
+
+def count(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """How many rows of the ledger have each verdict, all verdicts in a fixed order."""
+    return {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS}
+
+
+def ledger(scale: str, device: str = "cpu") -> list[dict[str, Any]]:
+    """Every claim's row at `scale`, empirical ones first, then those of the theory."""
+    check_choice("scale", scale, experiments.SCALES)
+    return [evaluate(claim, scale, device) for claim in CLAIMS] + theory_claims(TRIALS[scale])
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The ledger as a table of short text, for pages and terminals."""
+    return pd.DataFrame(
+        {
+            "claim": [row["id"] for row in rows],
+            "where": [row["where"] for row in rows],
+            "paper": [row["paper"] for row in rows],
+            "value": ["" if row["value"] is None else f"{row['value']:.3g}" for row in rows],
+            "95 % interval": [
+                "" if row["low"] is None else f"{row['low']:.3g} to {row['high']:.3g}" for row in rows
+            ],
+            "seeds": [row["seeds"] or "" for row in rows],
+            "scale": [row["scale"] for row in rows],
+            "verdict": [row["verdict"] for row in rows],
+        }
+    )
+
+
+def page(rows: list[dict[str, Any]]) -> Any:
+    """The ledger as an HTML table, a row a claim, which carries its id as anchor."""
+    from IPython.display import HTML
+
+    shown = table(rows).drop(columns="claim")
+    head = "".join(f"<th>{name}</th>" for name in shown.columns)
+    body = "".join(
+        f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">'
+        + "".join(f"<td>{html.escape(str(value))}</td>" for value in cells)
+        + "</tr>"
+        for row, cells in zip(rows, shown.values.tolist())
+    )
+    return HTML(f'<table class="bn-ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')

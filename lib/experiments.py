@@ -6,17 +6,23 @@ specs (one a seed for VGG; the deep linear networks train their seeds side by si
 
 from __future__ import annotations
 
+import functools
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import joblib
+import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
 from lib import records
-from lib.data import DESCRIPTIONS
+from lib.data import DESCRIPTIONS, available
 from lib.errors import check_choice
 from lib.specs import LinearSpec, Spec, VGGSpec
+from lib.training import OutOfTime
 
 SCALES = ("smoke", "laptop", "paper")
 LP_NORMS = ("none", "batchnorm", "l1", "l2", "linf")
@@ -128,6 +134,17 @@ EXPERIMENTS = {
 }
 
 
+def live(scale: str, norm: str) -> VGGSpec:
+    """A run of seconds for a chapter to make before the reader's eyes, on the best images at hand.
+
+    At smoke scale always on the embedded images, so that its numbers are the same everywhere.
+    """
+    check_choice("scale", scale, SCALES)
+    data = "synthetic" if scale == "smoke" else available()
+    base = _VGG["smoke"].but(norm=norm, data=data, moments_every=0, histogram_every=0, shift_every=0, eval_every=0)
+    return base if scale == "smoke" else base.but(precision="float32", train_images=4_000, batch_size=128, steps=31, landscape_every=30)
+
+
 def specs(name: str, scale: str) -> Runs:
     """The runs of experiment `name` at `scale`: label of a curve to its specs."""
     check_choice("experiment", name, EXPERIMENTS)
@@ -140,24 +157,42 @@ def unique(names: Iterable[str], scale: str) -> list[Spec]:
     return list(dict.fromkeys(spec for name in names for group in specs(name, scale).values() for spec in group))
 
 
-def _make(spec: Spec, device: str, folder) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    records.make(spec, device, folder)
-
-
-def ensure(needed: list[Spec], device: str = "cpu", jobs: int = 2, folder=records.CACHE) -> None:
-    """Make the records among `needed` that do not exist yet, `jobs` processes side by side."""
-    missing = [spec for spec in needed if records.find(spec) is None and not (folder / records.file_name(spec)).is_file()]
-    if not missing:
+def _make(spec: Spec, device: str, folder: Path | None, deadline: float) -> None:
+    if time.time() >= deadline:
         return
-    tasks = (joblib.delayed(_make)(spec, device, folder) for spec in missing)
-    done = joblib.Parallel(n_jobs=min(jobs, len(missing)), return_as="generator_unordered")(tasks)
-    for _ in tqdm(done, total=len(missing), desc="runs"):
+    torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
+    try:
+        records.make(spec, device, folder, deadline=deadline)
+    except OutOfTime:
         pass
 
 
+def ensure(
+    needed: list[Spec],
+    device: str = "cpu",
+    jobs: int = 2,
+    folder: Path | None = None,
+    deadline: float = math.inf,
+) -> None:
+    """Make the records among `needed` that do not exist yet, `jobs` processes side by side.
+
+    At `deadline` (seconds since the epoch) runs stop at a checkpoint, and no other starts.
+    """
+    missing = [spec for spec in needed if records.find(spec) is None]
+    if not missing:
+        return
+    tasks = (joblib.delayed(_make)(spec, device, folder, deadline) for spec in missing)
+    done = joblib.Parallel(n_jobs=min(jobs, len(missing)), return_as="generator_unordered")(tasks)
+    for _ in tqdm(done, total=len(missing), desc="Running experiments", unit="run"):
+        pass
+
+
+def prepare(scale: str, device: str = "cpu", jobs: int = 2) -> None:
+    """Make every record that the chapters read at `scale` and that does not exist yet."""
+    ensure(unique(EXPERIMENTS, scale), device, jobs)
+
+
+@functools.cache
 def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
     """Label of a curve to its record, with a `seed` dimension; runs what has no record yet.
 

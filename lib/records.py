@@ -11,6 +11,7 @@ import ast
 import datetime
 import functools
 import hashlib
+import math
 import os
 import platform
 import time
@@ -65,17 +66,18 @@ def _device_name(device: str) -> str:
         return platform.processor() or platform.machine()
 
 
-def make(spec: Spec, device: str = "cpu", folder: Path = CACHE, progress: bool = False) -> xr.Dataset:
-    """Run `spec`, write its record into `folder` and return it.
+def make(spec: Spec, device: str = "cpu", folder: Path | None = None, deadline: float = math.inf) -> xr.Dataset:
+    """Run `spec`, write its record into `folder` (the cache by default) and return it.
 
-    An interrupted run resumes from its checkpoint. The record is written whole or not at all;
-    raises `Failure` where it cannot be written (the checkpoint is then kept).
+    An interrupted run resumes from its checkpoint; past `deadline` (seconds since the epoch) a run
+    raises `training.OutOfTime` and leaves one. The record is written whole or not at all; raises
+    `Failure` where it cannot be written.
     """
     training.check_device(device)
     checkpoint = CACHE.parent / "checkpoints" / f"{spec.hash}-{code_version()}.pt"
     resumed = checkpoint.is_file()
     start = time.monotonic()
-    dataset = training.run(spec, device, checkpoint, progress)
+    dataset = training.run(spec, device, checkpoint, deadline)
     dataset.attrs |= {
         "spec": spec.canonical(),
         "hash": spec.hash,
@@ -87,7 +89,7 @@ def make(spec: Spec, device: str = "cpu", folder: Path = CACHE, progress: bool =
         "resumed": int(resumed),
         "recorded": datetime.date.today().isoformat(),
     }
-    path = folder / file_name(spec)
+    path = (folder or CACHE) / file_name(spec)
     _write(dataset, path)
     checkpoint.unlink(missing_ok=True)
     return dataset
@@ -128,16 +130,16 @@ def find(spec: Spec) -> Path | None:
     return None
 
 
-def obtain(spec: Spec, device: str = "cpu", progress: bool = False) -> xr.Dataset:
+def obtain(spec: Spec, device: str = "cpu") -> xr.Dataset:
     """The record of `spec`: a committed one, a cached one, or a run made now and cached."""
     path = find(spec)
-    return read(path) if path else make(spec, device, progress=progress)
+    return read(path) if path else make(spec, device)
 
 
-def catalogue(folder: Path = COMMITTED) -> pd.DataFrame:
-    """One row a record in `folder`: network, norm, seeds, steps, data, device, code, minutes."""
+def catalogue(folder: Path | None = None) -> pd.DataFrame:
+    """One row a record in `folder` (the committed ones by default): network, norm, seeds, steps, data, device, code, minutes."""
     rows = []
-    for path in sorted(folder.glob("*.nc")):
+    for path in sorted((folder or COMMITTED).glob("*.nc")):
         record = read(path)
         spec = from_canonical(record.attrs["spec"])
         rows.append(

@@ -17,7 +17,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from lib import linear, probes
 from lib.data import Images, load_images
@@ -37,19 +36,24 @@ def check_device(device: str) -> None:
         raise UsageError("device is 'cuda', but torch finds no CUDA device here; use 'cpu'.")
 
 
+class OutOfTime(Exception):
+    """The deadline came before the end; the checkpoint holds what was done."""
+
+
 def run(
-    spec: Spec, device: str = "cpu", checkpoint: Path | None = None, progress: bool = False
+    spec: Spec, device: str = "cpu", checkpoint: Path | None = None, deadline: float = math.inf
 ) -> xr.Dataset:
     """Train what `spec` describes and return its measurements, without provenance.
 
-    Resumes from `checkpoint` if that file exists, writes it about once a minute and leaves it
-    at the end: the caller removes it once the record is safe. Raises `UsageError`
-    for a device that is not there and `Failure` where images are missing.
+    A VGG resumes from `checkpoint` if that file exists, writes it about once a minute and leaves it
+    at the end: the caller removes it once the record is safe. Past `deadline` (seconds since the
+    epoch) it writes the checkpoint and raises `OutOfTime`. Deep linear networks take less than a
+    minute and do neither. Raises `UsageError` for a device that is not there and `Failure` where images are missing.
     """
     check_device(device)
     if isinstance(spec, LinearSpec):
-        return _run_linear(spec, device, progress)
-    return _run_vgg(spec, device, checkpoint, progress)
+        return _run_linear(spec, device)
+    return _run_vgg(spec, device, checkpoint, deadline)
 
 
 def _ticks(every: int, steps: int) -> list[int]:
@@ -120,7 +124,7 @@ def _vgg_store(spec: VGGSpec, layers: int) -> _Store:
     return store
 
 
-def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, progress: bool) -> xr.Dataset:
+def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: float) -> xr.Dataset:
     images = load_images(spec.data)
     if spec.train_images > len(images.train_x):
         raise UsageError(
@@ -137,9 +141,8 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, progress: bool
     if checkpoint is not None and checkpoint.is_file():
         first = _resume(checkpoint, model, store, here)
     saved = time.monotonic()
-    bar = tqdm(range(first, spec.steps), initial=first, total=spec.steps, disable=not progress, desc=spec.norm)
     with probes.Activations(model, spec.units, spec.seed) as activations:
-        for step in bar:
+        for step in range(first, spec.steps):
             if store.due("eval_step", step):
                 store.put(step, **_evaluate(model, images, normalize, spec.eval_images))
             x, y = _batch(spec, images, step)
@@ -166,9 +169,12 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, progress: bool
                 store.put(step, shift_l2=l2, shift_cosine=cosine)
             with torch.no_grad():
                 torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
-            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY:
+            late = time.time() > deadline
+            if checkpoint is not None and (late or time.monotonic() - saved > CHECKPOINT_EVERY):
                 _save(checkpoint, step + 1, model, store, here)
                 saved = time.monotonic()
+            if late:
+                raise OutOfTime
         else:
             if spec.eval_every:
                 store.put(spec.steps, **_evaluate(model, images, normalize, spec.eval_images, every_test_image=True))
@@ -260,7 +266,7 @@ def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.dev
     return state["step"]
 
 
-def _run_linear(spec: LinearSpec, device: str, progress: bool) -> xr.Dataset:
+def _run_linear(spec: LinearSpec, device: str) -> xr.Dataset:
     problem = linear.LinearProblem(spec, device)
     store, seeds, lengths = _Store(), spec.seeds, len(spec.step_lengths)
     store.axis("step", list(range(spec.steps)))
@@ -280,7 +286,7 @@ def _run_linear(spec: LinearSpec, device: str, progress: bool) -> xr.Dataset:
         store.add("histogram", ("histogram_step", "norm_layer", "seed", "bin"), *shape, BINS, dtype=np.int32)
         store.add("histogram_range", ("histogram_step", "norm_layer", "seed", "end"), *shape, 2)
     weights_ = problem.weights
-    for step in tqdm(range(spec.steps), disable=not progress, desc=spec.norm):
+    for step in range(spec.steps):
         loss, gradient = problem.gradient(weights_)
         store.put(step, loss=loss)
         if store.due("landscape_step", step):

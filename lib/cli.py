@@ -1,0 +1,179 @@
+"""The command line: `python -m lib COMMAND`.
+
+Exit codes: 0 done, 1 failed (a bad file, no space, a failing cell, a stale record), 2 usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from lib.errors import Failure, UsageError, check_number
+
+# Heavy modules are imported by the command that needs them: --help and a usage error answer at once.
+
+Positional = tyro.conf.Positional
+
+
+def run(experiment: Positional[str], scale: str = "laptop", device: str = "cpu", jobs: int = 2) -> None:
+    """Make the records an experiment lacks, draw its figure and print what its claims say.
+
+    Args:
+        experiment: a name from `python -m lib list`, fig-10 for example.
+        scale: smoke, laptop or paper.
+        device: cpu or cuda.
+        jobs: runs side by side.
+    """
+    from lib import claims, experiments, figures, records
+    from lib.training import check_device
+
+    check_device(device)
+    check_number("jobs", jobs, 1, 256, integer=True)
+    experiments.ensure(experiments.unique([experiment], scale), device, jobs)
+    for name, (source, _, draw) in figures.FIGURES.items():
+        if source == experiment:
+            path = records.CACHE.parent / "figures" / f"{name}-{scale}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw(experiments.load(experiment, scale, device)).savefig(path, dpi=150)
+            print(path)
+    for claim in claims.CLAIMS:
+        if claim.experiment == experiment:
+            row = claims.evaluate(claim, scale, device)
+            print(f"{row['id']}: {row['paper']} {claims.sentence(row)}")
+    print(experiments.provenance(experiments.load(experiment, scale, device)))
+
+
+def list_(scale: str = "laptop") -> None:
+    """List the experiments, and how many of their records are there.
+
+    Args:
+        scale: smoke, laptop or paper.
+    """
+    from lib import experiments, records
+
+    for name, experiment in experiments.EXPERIMENTS.items():
+        needed = experiments.unique([name], scale)
+        there = sum(records.find(spec) is not None for spec in needed)
+        print(f"{name:18} {there:3}/{len(needed):<3} records  {experiment.title}")
+
+
+def record(
+    experiments: Positional[tuple[str, ...]] = ("fig-4", "fig-1", "fig-2", "fig-5-vgg"),
+    scale: str = "paper",
+    device: str = "cuda",
+    minutes: float = 9.0,
+    jobs: int = 1,
+) -> None:
+    """Make missing records for `book/records`, most wanted first, within a time budget.
+
+    Runs that the budget cuts short leave a checkpoint; the same command goes on from there.
+
+    Args:
+        experiments: in order of priority.
+        scale: smoke, laptop or paper.
+        device: cpu or cuda.
+        minutes: stop after this long.
+        jobs: runs side by side.
+    """
+    from lib import experiments as known
+    from lib import records
+    from lib.training import check_device
+
+    check_device(device)
+    check_number("minutes", minutes, 0, 100_000, low_open=True)
+    check_number("jobs", jobs, 1, 256, integer=True)
+    needed = known.unique(experiments, scale)
+    known.ensure(needed, device, jobs, records.COMMITTED, time.time() + 60 * minutes)
+    there = sum((records.COMMITTED / records.file_name(spec)).is_file() for spec in needed)
+    print(f"{there} of {len(needed)} records are in {records.COMMITTED}.")
+
+
+def claims(
+    scale: str = "laptop", device: str = "cpu", as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+) -> None:
+    """Print the ledger: every claim of the paper with value, interval and verdict.
+
+    Args:
+        scale: smoke, laptop or paper.
+        device: cpu or cuda, for records that have to be made.
+        as_json: a list of objects instead of a table.
+    """
+    from lib import claims as known
+
+    rows = known.ledger(scale, device)
+    print(json.dumps(rows, indent=1) if as_json else known.table(rows).to_string(index=False, max_colwidth=60))
+
+
+def book(scale: str = "laptop", device: str = "cpu", jobs: int = 2) -> None:
+    """Execute the chapters that changed and build the site in `_build/html`.
+
+    Args:
+        scale: smoke, laptop or paper.
+        device: cpu or cuda.
+        jobs: chapters, and runs, side by side.
+    """
+    from lib import book as known
+
+    known.build(scale, device, jobs)
+
+
+def reference() -> None:
+    """Write the nbval references of all chapters at smoke scale."""
+    from lib import references
+
+    for path in references.reference():
+        print(path)
+
+
+def verify(steps: int = 20) -> None:
+    """Replay the first steps of every committed record and compare.
+
+    Args:
+        steps: how many; rounding differences grow with them.
+    """
+    from lib import records
+
+    check_number("steps", steps, 1, 10_000, integer=True)
+    stale = []
+    for path in sorted(records.COMMITTED.glob("*.nc")):
+        stored = records.read(path)
+        worst, allowed = records.replay(stored, steps), records.tolerance(stored)
+        print(f"{'ok   ' if worst <= allowed else 'STALE'} {worst:.1e} (allowed {allowed:.0e}) {path.name}", flush=True)
+        if not worst <= allowed:
+            stale.append(path.name)
+    if stale:
+        raise Failure(f"{len(stale)} records are not what the code makes: {', '.join(stale)}; record them anew.")
+
+
+COMMANDS = {
+    "run": run,
+    "list": list_,
+    "record": record,
+    "claims": claims,
+    "book": book,
+    "reference": reference,
+    "verify": verify,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="python -m lib", description=__doc__.splitlines()[0], args=arguments
+        )
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Failure as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: records made so far are kept, and the same command goes on.", file=sys.stderr)
+        return 130
+    return 0

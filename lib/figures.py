@@ -1,0 +1,340 @@
+"""Figures: pure functions from the curves of an experiment to a matplotlib Figure.
+
+Thin lines are seeds, thick lines their mean (geometric on logarithmic axes). Figures keep a
+white ground so that they read the same on a dark page. `show` adds what every figure owes its
+reader: alternative text, what the claims say, and where the numbers come from.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable
+
+import matplotlib
+
+matplotlib.use("agg")
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib import claims, experiments
+from lib.errors import check_choice
+from lib.records import from_canonical
+
+Curves = dict[str, xr.Dataset]
+COLOURS = {
+    "none": "#0072B2", "batchnorm": "#D55E00", "noisy": "#009E73", "l1": "#CC79A7", "l2": "#E69F00",
+    "linf": "#56B4E9", "none + noise": "#555555",
+}  # fmt: skip
+NAMES = {
+    "none": "no normalization", "batchnorm": "BatchNorm", "noisy": "noisy BatchNorm", "l1": "$\\ell_1$",
+    "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$", "none + noise": "noise, no normalization",
+}  # fmt: skip
+STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+
+
+def _figure(rows: int, columns: int, width: float = 9.0, height: float = 3.1) -> tuple[Figure, np.ndarray]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height * rows), layout="constrained", facecolor="white")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _style(label: str) -> dict:
+    norm, _, size = label.partition(", ")
+    return {"color": COLOURS[norm], "linestyle": "--" if size == "0.5" else "-"}
+
+
+def _name(label: str) -> str:
+    norm, _, size = label.partition(", ")
+    return NAMES[norm] + (f", step size {size}" if size else "")
+
+
+def _lines(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, log: bool = False) -> None:
+    """One thin line a seed (rows of y) and their mean, thick."""
+    style = _style(label)
+    for row in y:
+        axes.plot(x, row, lw=0.7, alpha=0.4, **style)
+    with np.errstate(all="ignore"):
+        mean = np.exp(np.log(y).mean(0)) if log else y.mean(0)
+    axes.plot(x, mean, lw=1.8, label=_name(label), **style)
+
+
+def _smooth(curve: xr.DataArray, dim: str, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of successive windows: their middles [n] and values [seed, n]; a NaN makes its window NaN."""
+    coarse = curve.coarsen({dim: max(1, window)}, boundary="trim").reduce(np.mean)
+    return coarse[dim].values, coarse.transpose("seed", dim).values
+
+
+def _legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
+
+
+def _label(axes: Axes, title: str, x: str, y: str, log: bool = False) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if log:
+        axes.set_yscale("log")
+
+
+def _training(axes: Axes, curves: Curves, name: str, log: bool = False) -> None:
+    for label, curve in curves.items():
+        x, y = _smooth(curve[name], "step", curve.sizes["step"] // 60)
+        _lines(axes, x, y, label, log)
+
+
+def training(curves: Curves) -> Figure:
+    """Training and test accuracy against steps (Figures 1a, 1b)."""
+    figure, ((left, right),) = _figure(1, 2)
+    _training(left, curves, "accuracy")
+    for label, curve in curves.items():
+        _lines(right, curve.eval_step.values, curve.test_accuracy.transpose("seed", "eval_step").values, label)
+    _label(left, "(a) training", "step", "accuracy on the batches")
+    _label(right, "(b) test", "step", "test accuracy")
+    _legend(figure, left, 2)
+    return figure
+
+
+def losses(curves: Curves) -> Figure:
+    """Training loss against steps, logarithmic (Figures 2, 5, 12a, 13a)."""
+    figure, ((axes,),) = _figure(1, 1, 6.5, 3.6)
+    _training(axes, curves, "loss", log=True)
+    _label(axes, "", "step", "training loss", log=True)
+    _legend(figure, axes, 3)
+    return figure
+
+
+def distributions(curves: Curves, layers: Iterable[int]) -> Figure:
+    """One activation's distribution over training, seed 0, for some layers (Figures 1c, 2, 6, 9).
+
+    A column is the histogram at one step on the axis of values; darker is denser.
+    """
+    layers = list(layers)
+    figure, grid = _figure(len(curves), len(layers), 9.0, 1.7)
+    for row, (label, curve) in zip(grid, curves.items()):
+        part = curve.isel(seed=0)
+        if "unit" in part.dims:
+            part = part.isel(unit=0)
+        for axes, layer in zip(row, layers):
+            _ridges(axes, part.isel(norm_layer=layer), COLOURS[label.partition(",")[0]])
+            axes.set_title(f"{_name(label)}, layer {layer + 1}", fontsize=9, loc="left")
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("activation")
+    return figure
+
+
+def _ridges(axes: Axes, part: xr.Dataset, colour: str) -> None:
+    steps = part.histogram_step.values
+    width = np.diff(steps).min() * 0.9 if len(steps) > 1 else 1
+    for step, counts, (low, high) in zip(steps, part.histogram.values, part.histogram_range.values):
+        if not np.isfinite(high - low) or counts.sum() == 0:
+            continue
+        edges = np.linspace(low, high, len(counts) + 1)
+        half = width / 2 * counts / counts.max()
+        axes.fill_betweenx((edges[1:] + edges[:-1]) / 2, step - half, step + half, color=colour, lw=0)
+
+
+def moments(curves: Curves) -> Figure:
+    """Change of mean and variance of activations between successive steps (Figure 8)."""
+    figure, ((left, right),) = _figure(1, 2)
+    for label, curve in curves.items():
+        for axes, name in ((left, "activation_mean"), (right, "activation_var")):
+            values = curve[name].transpose("seed", "moments_step", ...).values
+            count = values.shape[1] // 2
+            change = abs(values[:, 1 : 2 * count : 2] - values[:, 0 : 2 * count : 2])
+            x = curve.moments_step.values[0 : 2 * count : 2]
+            typical = np.median(change.reshape(*change.shape[:2], -1), -1)
+            window = max(1, count // 40)
+            shape = (len(typical), -1, window)
+            kept = count // window * window
+            _lines(axes, x[:kept:window], np.median(typical[:, :kept].reshape(shape), -1), label, log=True)
+    _label(left, "mean", "step", "change to the next step", log=True)
+    _label(right, "variance", "step", "change to the next step", log=True)
+    _legend(figure, left)
+    return figure
+
+
+def shift(curves: Curves, layers: Iterable[int]) -> Figure:
+    """Internal covariate shift of Definition 2.1 for some layers (Figure 3)."""
+    layers = list(layers)
+    figure, grid = _figure(2, len(layers), 9.0, 2.3)
+    for label, curve in curves.items():
+        for column, layer in enumerate(layers):
+            for row, (name, log) in enumerate((("shift_l2", True), ("shift_cosine", False))):
+                values = curve[name].isel(layer=layer).transpose("seed", "shift_step").values
+                _lines(grid[row, column], curve.shift_step.values, values, label, log)
+    for column, layer in enumerate(layers):
+        _label(grid[0, column], f"layer {layer + 1}", "", "$\\|G-G'\\|_2$" if column == 0 else "", log=True)
+        _label(grid[1, column], "", "step", "$\\cos(G, G')$" if column == 0 else "")
+        grid[1, column].set_ylim(-1.05, 1.05)
+    _legend(figure, grid[0, 0], 2)
+    return figure
+
+
+def landscape(curves: Curves) -> Figure:
+    """Loss, gradient change and effective smoothness along the gradient (Figures 4, 10, 12, 13).
+
+    Bands run from the lowest to the highest value over all step lengths (median over seeds);
+    the third panel is the largest effective smoothness, one thin line a seed.
+    """
+    figure, ((a, b, c),) = _figure(1, 3, 10.5, 3.4)
+    for label, curve in curves.items():
+        steps = curve.landscape_step.values
+        for axes, name in ((a, "landscape_loss"), (b, "grad_change")):
+            low, high = (getattr(curve[name], end)("step_length").median("seed") for end in ("min", "max"))
+            axes.fill_between(steps, low, high, color=COLOURS[label], alpha=0.3, lw=0.8, label=_name(label))
+            axes.plot(steps, high, color=COLOURS[label], lw=0.8)
+            axes.plot(steps, low, color=COLOURS[label], lw=0.8)
+        _lines(c, steps, claims.smoothness(curve).transpose("seed", "landscape_step").values, label, log=True)
+    first = next(iter(curves.values())).step_length.values
+    _label(a, f"(a) loss, {first[0]:g} to {first[-1]:g} step sizes", "step", "loss", log=True)
+    _label(b, "(b) change of the gradient", "step", "$\\ell_2$ distance", log=True)
+    _label(c, "(c) effective $\\beta$-smoothness", "step", "largest $\\beta$", log=True)
+    _legend(figure, c, 5)
+    return figure
+
+
+def predictiveness(curves: Curves, moments: Iterable[float] = (0.1, 0.5, 0.9)) -> Figure:
+    """Change of the gradient against the distance moved, at some shares of training (Figure 11)."""
+    moments = list(moments)
+    figure, (row,) = _figure(1, len(moments), 10.0, 3.2)
+    for label, curve in curves.items():
+        step_size = from_canonical(curve.attrs["spec"]).step_size
+        for axes, moment in zip(row, moments):
+            at = int(moment * (curve.sizes["landscape_step"] - 1))
+            values = curve.grad_change.isel(landscape_step=at).transpose("seed", "step_length").values
+            _lines(axes, curve.step_length.values * step_size, values, label, log=True)
+            _label(axes, f"step {int(curve.landscape_step[at])}", "distance / |gradient|", "", log=True)
+            axes.set_xscale("log")
+    row[0].set_ylabel("$\\ell_2$ change of the gradient")
+    _legend(figure, row[0], 2)
+    return figure
+
+
+def step_sizes(curves: Curves) -> Figure:
+    """Deep linear networks against the step size: verdicts of Figures 3 and 10 on one axis.
+
+    Each point is a seed's median over training: cosine of G and G', largest beta times step size, loss band.
+    """
+    figure, row = _figure(1, 3, 10.5, 3.2)
+    panels = (
+        ("cosine of $G$ and $G'$", False, lambda curve: curve.shift_cosine.isel(layer=slice(1, None)).median(("shift_step", "layer"))),
+        ("$\\beta \\times$ step size", True, lambda curve: claims.smoothness(curve).median("landscape_step")),
+        ("loss band", True, lambda curve: claims.loss_band(curve).median("landscape_step")),
+    )  # fmt: skip
+    for norm in ("none", "batchnorm"):
+        group = {label: curve for label, curve in curves.items() if label.startswith(norm)}
+        sizes = np.array([from_canonical(curve.attrs["spec"]).step_size for curve in group.values()])
+        for axes, (title, log, measure) in zip(row[0], panels):
+            values = np.stack([measure(curve).values for curve in group.values()], 1)
+            if "beta" in title:
+                values = values * sizes
+            _lines(axes, sizes, values, norm, log)
+            axes.plot(sizes, values.T, "o", ms=3, color=COLOURS[norm])
+            _label(axes, title, "step size", "", log)
+            axes.set_xscale("log")
+    row[0, 1].axhline(2, color="black", lw=0.8, ls=":")
+    _legend(figure, row[0, 0])
+    return figure
+
+
+def noise_strength(curves: Curves) -> Figure:
+    """Late training accuracy against the strength of Algorithm 1's noise, with and without BatchNorm."""
+    figure, ((axes,),) = _figure(1, 1, 6.5, 3.2)
+    for norm in ("none", "batchnorm"):
+        group = {float(label.partition(", ")[2]): curve for label, curve in curves.items() if label.startswith(norm)}
+        strengths = sorted(group)
+        late = [group[s].accuracy.isel(step=slice(-(group[s].sizes["step"] // 4 or 1), None)) for s in strengths]
+        values = np.stack([part.mean("step", skipna=False).values for part in late], 1)
+        _lines(axes, np.array(strengths), values, norm)
+        axes.plot(strengths, values.T, "o", ms=4, color=COLOURS[norm])
+    axes.axhline(claims.CHANCE, color="black", lw=0.8, ls=":")
+    _label(axes, "", "noise strength (1 is the paper's)", "late training accuracy")
+    _legend(figure, axes)
+    return figure
+
+
+def _spread(curves: Curves, dim: str, count: int) -> list[int]:
+    """`count` indices of `dim`, evenly spread from the second to the last."""
+    size = next(iter(curves.values())).sizes[dim]
+    return sorted({int(index) for index in np.linspace(1, size - 1, count).round()})
+
+
+def _one_step_size(size: str) -> Callable[[Curves], Figure]:
+    """Covariate shift at one of the measured step sizes."""
+
+    def draw(curves: Curves) -> Figure:
+        chosen = {label.partition(", ")[0]: curve for label, curve in curves.items() if label.endswith(size)}
+        return shift(chosen, _spread(curves, "layer", 4))
+
+    return draw
+
+
+def _activations(count: int) -> Callable[[Curves], Figure]:
+    return lambda curves: distributions(curves, _spread(curves, "norm_layer", count))
+
+
+#: What `draw` knows: experiment, title and drawing of every figure made from records.
+FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
+    "fig-1": ("fig-1", "Figure 1a, b: training and test accuracy of VGG", training),
+    "fig-1c": ("fig-4", "Figure 1c: one activation of three layers over training", _activations(3)),
+    "fig-2": ("fig-2", "Figure 2: training loss with noise after BatchNorm", losses),
+    "fig-2-activations": ("fig-2", "Figure 2, right: activations under noise", _activations(3)),
+    "fig-3-vgg": ("fig-3-vgg", "Figure 3: internal covariate shift in VGG", lambda c: shift(c, _spread(c, "layer", 4))),
+    "fig-3-linear": (
+        "fig-3-linear", "Figure 3: internal covariate shift in deep linear networks, step size 1e-6", _one_step_size("1e-06"),
+    ),
+    "fig-3-linear-small": (
+        "fig-3-linear", "The same at a tenth of the step size, 1e-7", _one_step_size("1e-07"),
+    ),
+    "fig-4": ("fig-4", "Figure 4: loss landscape of VGG along the gradient", landscape),
+    "fig-5-vgg": ("fig-5-vgg", "Figures 5 and 12a: training loss of VGG with other normalizations", losses),
+    "fig-5-linear": ("fig-5-linear", "Figures 5 and 13a: training loss of deep linear networks", losses),
+    "fig-6": ("fig-6", "Figure 6: activations under other normalizations", _activations(3)),
+    "fig-8": ("fig-8", "Figure 8: moments of activations between successive steps", moments),
+    "fig-9": ("fig-9", "Figure 9: activations in deep linear networks", _activations(4)),
+    "fig-10": ("fig-10", "Figure 10: loss landscape of deep linear networks", landscape),
+    "fig-11": ("fig-11", "Figure 11: predictiveness of the gradient against distance", predictiveness),
+    "fig-12": ("fig-12", "Figure 12b-d: landscape of VGG with other normalizations", landscape),
+    "fig-13": ("fig-13", "Figure 13b-d: landscape of deep linear networks", landscape),
+    "step-sizes": ("linear-step-size", "Deep linear networks at five step sizes", step_sizes),
+    "noise-strength": ("noise-strength", "Training under weaker and stronger noise", noise_strength),
+}  # fmt: skip
+
+
+class Shown:
+    """A figure with its alternative text and caption, as HTML."""
+
+    def __init__(self, figure: Figure, alt: str, caption: str) -> None:
+        self.figure, self._alt, self._caption = figure, alt, caption
+
+    def _repr_html_(self) -> str:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=130)
+        image = base64.b64encode(buffer.getvalue()).decode()
+        return (
+            f'<figure class="bn-figure"><img alt="{html.escape(self._alt)}" '
+            f'src="data:image/png;base64,{image}"><figcaption>{self._caption}</figcaption></figure>'
+        )
+
+
+def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) -> Shown:
+    """Figure `name` at `scale`, with a caption: title, verdicts of the claims `ids`, provenance."""
+    check_choice("figure", name, FIGURES)
+    experiment, title, function = FIGURES[name]
+    curves = experiments.load(experiment, scale, device)
+    rows = [claims.evaluate(claims.get(id), scale, device) for id in ids]
+    says = [f"{row['paper']} {claims.sentence(row)}" for row in rows]
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in says)
+    caption = (
+        f"<p><strong>{html.escape(title)}.</strong></p>"
+        + (f"<ul>{items}</ul>" if items else "")
+        + f'<p class="bn-provenance">{html.escape(experiments.provenance(curves))}</p>'
+    )
+    return Shown(function(curves), " ".join([f"{title}.", *says]), caption)

@@ -1,0 +1,120 @@
+"""The theory's verdicts: every statement judged on random layers, and as claims for the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+
+from lib.errors import check_number
+from lib.theory_samples import Numbers, all_landscapes, all_layers
+from lib.theory_statements import STATEMENTS
+from lib.theory_evidence import RULE, Result, judge
+
+#: Random trials of each statement, by scale.
+TRIALS = {"smoke": 50, "laptop": 1000, "paper": 1000}
+# The closed form of BatchNorm's optima and the plain random numbers know no eps.
+_SOURCES = {
+    "layers": lambda trials, seed, with_eps: all_layers(trials, seed, with_eps),
+    "minima": lambda trials, seed, with_eps: all_landscapes(trials, seed, with_eps, identity=False),
+    "optima": lambda trials, seed, with_eps: [] if with_eps else all_landscapes(trials, seed, False, identity=True),
+    "numbers": lambda trials, seed, with_eps: [] if with_eps else [Numbers(trials, seed)],
+}
+# Statements whose hypotheses only a part of the random cases meets get as many more of these.
+_OVERSAMPLED = {"layers": 4.0, "minima": 2.0, "optima": 1.0, "numbers": 1.0}
+
+
+@lru_cache(maxsize=4)
+def evaluate(trials: int = 1000, seed: int = 0) -> tuple[Result, ...]:
+    """Judge every statement on at least `trials` random cases that meet its hypotheses, and again at eps > 0.
+
+    A verdict at eps = 0 is the paper's; the corrected version's worst residual covers eps > 0 as well.
+    """
+    check_number("trials", trials, 16, 1_000_000, integer=True)
+    check_number("seed", seed, 0, 1_000_000, integer=True)
+    cases = {
+        (source, with_eps): draw(math.ceil(trials * _OVERSAMPLED[source]), seed, with_eps)
+        for source, draw in _SOURCES.items()
+        for with_eps in (False, True)
+    }
+    return tuple(_result(statement, cases) for statement in STATEMENTS)
+
+
+def _result(statement, cases) -> Result:
+    if statement.check is None:
+        return judge(statement, [])
+    exact, regularized = (
+        judge(statement, [statement.check(case) for case in cases[statement.source, with_eps]])
+        for with_eps in (False, True)
+    )
+    worst = exact.worst_corrected
+    if statement.corrected and regularized.worst_corrected is not None:
+        worst = max(worst, regularized.worst_corrected)
+    return replace(exact, worst_corrected=worst, with_eps=regularized.as_printed)
+
+
+def result(results: Iterable[Result], id: str) -> Result:
+    """The result for the statement called `id`."""
+    return next(found for found in results if found.statement.id == id)
+
+
+def _claim(found: Result) -> dict:
+    statement = found.statement
+    fixed = " ".join(part for part in (statement.condition, statement.corrected) if part)
+    return {
+        "id": statement.id, "where": statement.where, "paper": statement.paper, "rule": RULE,
+        "value": found.worst if found.as_printed == "true" else (found.share if found.trials else None),
+        "low": None, "high": None, "seeds": None, "scale": "exact", "data": "random layers", "records": [],
+        "verdict": found.verdict, "as_printed": found.as_printed, "corrected": fixed,
+    }  # fmt: skip
+
+
+def theory_claims(trials: int = 1000) -> list[dict]:
+    """The verdicts as claims: `value` is the worst relative residual where a statement holds, else the share of trials it fails on.
+
+    Equations that hold are one claim together, `eq-hold`, whose value is the worst of their residuals.
+    """
+    results = evaluate(trials)
+    holding = [found for found in results if found.statement.numbers and found.as_printed == "true"]
+    claims = [_claim(found) for found in results if found not in holding]
+    numbers = sorted(number for found in holding for number in found.statement.numbers)
+    together = _claim(max(holding, key=lambda found: found.worst))
+    together |= {"id": "eq-hold", "where": "appendix C", "corrected": ""}
+    together["paper"] = f"{len(numbers)} equations: " + ", ".join(map(str, numbers))
+    return [*claims, together]
+
+
+def select(results: Iterable[Result], *prefixes: str) -> list[Result]:
+    """The results whose statements' ids start with one of `prefixes`, in the paper's order."""
+    return [found for found in results if found.statement.id.startswith(prefixes)]
+
+
+def verdict_list(results: Iterable[Result]) -> str:
+    """A Markdown list: what each statement says, the verdict with its evidence, and what is right instead."""
+    lines = []
+    for found in results:
+        statement = found.statement
+        verdict = {"true": "true", None: "not testable"}.get(found.as_printed, f"**{found.as_printed}**")
+        if found.trials:
+            verdict += f" (fails on {found.violations} of {found.trials}"
+            verdict += f"; at $\\epsilon>0$: {found.with_eps})" if found.with_eps else ")"
+        parts = [f"**{statement.where}**: {statement.paper}. *As printed:* {verdict}."]
+        if statement.condition and found.as_printed != "true":
+            parts.append(f"*Right if:* {statement.condition}.")
+        if statement.corrected:
+            parts.append(f"*Right version:* {statement.corrected}.")
+        if found.worst_corrected is not None and found.trials:
+            parts.append(f"Its worst residual is {found.worst_corrected:.0e}.")
+        lines.append("- " + " ".join([*parts, statement.note]).strip())
+    return "\n".join(lines)
+
+
+def verdict_table(results: Iterable[Result]) -> str:
+    """A Markdown table of statements that hold: their trials and worst residuals."""
+    lines = ["| equation | says | trials | worst residual | at eps > 0 |", "|---|---|---|---|---|"]
+    for found in results:
+        statement, where = found.statement, found.statement.where.removeprefix("appendix C, ")
+        cells = (where, statement.paper, f"{found.trials}", f"{found.worst:.0e}", found.with_eps or "")
+        lines.append("| " + " | ".join(cell.replace("|", "\\vert ") for cell in cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,230 @@
+// What the widgets share: colours that follow the page, sliders, a small plot.
+
+const COLOURS = {
+  none: "#0072B2",
+  batchnorm: "#D55E00",
+  noisy: "#009E73",
+};
+
+function dark() {
+  const theme = document.documentElement.dataset.theme;
+  if (theme === "dark" || theme === "light") return theme === "dark";
+  if (document.body.dataset.jpThemeLight) return document.body.dataset.jpThemeLight === "false";
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function ink() {
+  return dark()
+    ? { text: "#e6e6e6", grid: "#ffffff2a", ground: "#14181e", grey: "#9a9a9a" }
+    : { text: "#222222", grid: "#00000018", ground: "#ffffff", grey: "#777777" };
+}
+
+// An element with attributes and children.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+let count = 0;
+
+// A labelled slider over `stops` (a list: index-valued) or {min, max, step}; `format` shows a value.
+function slider(label, range, start, format, changed) {
+  const stops = Array.isArray(range) ? range : null;
+  const { min, max, step } = stops ? { min: 0, max: stops.length - 1, step: 1 } : range;
+  const id = `bn-slider-${count++}`;
+  const input = make("input", { type: "range", id, min, max, step });
+  input.value = stops ? stops.indexOf(start) : start;
+  const shown = make("output", { for: id });
+  const value = () => (stops ? stops[+input.value] : +input.value);
+  const update = () => {
+    shown.textContent = format(value());
+    input.setAttribute("aria-valuetext", shown.textContent);
+  };
+  input.addEventListener("input", () => {
+    update();
+    changed();
+  });
+  update();
+  return {
+    element: make("div", { class: "bn-slider" }, make("label", { for: id }, label), input, shown),
+    value,
+    set(next) {
+      input.value = stops ? stops.indexOf(next) : next;
+      update();
+    },
+  };
+}
+
+const STYLE = `
+.bn-widget { font: 14px/1.4 system-ui, sans-serif; max-width: 960px; }
+.bn-widget .bn-controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 2px 18px; }
+.bn-widget .bn-slider { display: grid; grid-template-columns: 7.5em minmax(80px, 1fr) 5.5em; gap: 8px; align-items: center; min-height: 32px; }
+.bn-widget .bn-slider input { width: 100%; min-height: 24px; }
+.bn-widget .bn-plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 8px; margin: 6px 0; }
+.bn-widget canvas { width: 100%; height: 230px; display: block; }
+.bn-widget .bn-readout { min-height: 3em; margin: 4px 0; }
+.bn-widget .bn-legend span { margin-right: 1em; white-space: nowrap; }
+.bn-widget .bn-legend i { display: inline-block; width: 1.6em; height: 0.35em; margin-right: 0.4em; vertical-align: middle; }
+.bn-widget .bn-live { display: none; gap: 8px; align-items: center; flex-wrap: wrap; }
+.bn-widget.bn-has-kernel .bn-live { display: flex; }
+`;
+
+// The widget's frame: style, controls, plots, legend, readout; `draw` runs when size or theme change.
+function frame(el, plots, legend) {
+  const root = make("div", { class: "bn-widget" });
+  const controls = make("div", { class: "bn-controls" });
+  const canvases = plots.map((name) => make("canvas", { role: "img", "aria-label": name }));
+  const readout = make("p", { class: "bn-readout", "aria-live": "polite" });
+  const key = make("p", { class: "bn-legend" });
+  for (const [name, colour] of legend) {
+    key.append(make("span", {}, make("i", { style: `background:${colour}` }), name));
+  }
+  root.append(make("style", {}, STYLE), controls, make("div", { class: "bn-plots" }, ...canvases), key, readout);
+  el.append(root);
+  return { root, controls, canvases, readout };
+}
+
+// Calls `draw` now and whenever the widget is resized or the page's theme changes; returns a clean-up.
+function redrawing(root, draw) {
+  const sizes = new ResizeObserver(draw);
+  sizes.observe(root);
+  const themes = new MutationObserver(draw);
+  themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  media.addEventListener("change", draw);
+  return () => {
+    sizes.disconnect();
+    themes.disconnect();
+    media.removeEventListener("change", draw);
+  };
+}
+
+function shortNumber(x) {
+  if (x === 0) return "0";
+  const size = Math.abs(x);
+  return size >= 1e4 || size < 1e-2 ? x.toExponential(0).replace("e+", "e") : String(+x.toPrecision(3));
+}
+
+function ticks(low, high, log) {
+  if (log) {
+    const every = Math.max(1, Math.ceil((high - low) / 5));
+    const found = [];
+    for (let power = Math.ceil(low); power <= high; power += every) found.push(power);
+    // Less than a decade: the ends say more than nothing.
+    return found.length > 1 ? found : [low + 0.05 * (high - low), high - 0.05 * (high - low)];
+  }
+  const raw = (high - low) / 4;
+  const unit = 10 ** Math.floor(Math.log10(raw));
+  const step = unit * [1, 2, 5, 10].find((factor) => factor * unit >= raw);
+  const found = [];
+  for (let x = Math.ceil(low / step) * step; x <= high + 1e-9 * step; x += step) found.push(+x.toPrecision(12));
+  return found;
+}
+
+// Draws bands {x, low, high, colour}, lines {x, y, colour, width, dash} and bars {x, y, width, colour}.
+// Values that are not finite (or not positive on a log axis) are gaps.
+function plot(canvas, { title, xlabel, bands = [], lines = [], bars = [], log = false, ylim }) {
+  const colours = ink();
+  const width = canvas.clientWidth || 300;
+  const height = canvas.clientHeight || 230;
+  const ratio = devicePixelRatio || 1;
+  canvas.width = width * ratio;
+  canvas.height = height * ratio;
+  const g = canvas.getContext("2d");
+  g.scale(ratio, ratio);
+  g.fillStyle = colours.ground;
+  g.fillRect(0, 0, width, height);
+  const scale = (y) => (log ? (y > 0 ? Math.log10(y) : NaN) : y);
+  const all = [...bands.flatMap((b) => [...b.low, ...b.high]), ...lines.flatMap((l) => [...l.y]), ...bars.flatMap((b) => [...b.y])]
+    .map(scale)
+    .filter(Number.isFinite);
+  const across = [...bands, ...lines, ...bars].flatMap((item) => [...item.x]);
+  let [low, high] = ylim ? ylim.map(scale) : [Math.min(...all), Math.max(...all)];
+  if (!(high > low)) [low, high] = [(low || 0) - 0.5, (high || 0) + 0.5];
+  if (!ylim) [low, high] = [low - 0.05 * (high - low), high + 0.05 * (high - low)];
+  const [left, right] = [Math.min(...across), Math.max(...across)];
+  const box = { x: 52, y: 26, w: width - 62, h: height - 66 };
+  const px = (x) => box.x + ((x - left) / (right - left || 1)) * box.w;
+  const py = (y) => box.y + box.h - ((scale(y) - low) / (high - low)) * box.h;
+
+  g.font = "12px system-ui, sans-serif";
+  g.fillStyle = colours.text;
+  g.strokeStyle = colours.grid;
+  g.textAlign = "right";
+  for (const tick of ticks(low, high, log)) {
+    const y = box.y + box.h - ((tick - low) / (high - low)) * box.h;
+    g.beginPath();
+    g.moveTo(box.x, y);
+    g.lineTo(box.x + box.w, y);
+    g.stroke();
+    g.fillText(shortNumber(log ? 10 ** tick : tick), box.x - 5, y + 4);
+  }
+  g.textAlign = "center";
+  const marks = ticks(left, right, false);
+  for (const tick of marks) if (px(tick) < box.x + box.w - 8) g.fillText(shortNumber(tick), px(tick), box.y + box.h + 16);
+  g.fillText(xlabel, box.x + box.w / 2, height - 6);
+  g.textAlign = "left";
+  g.font = "600 13px system-ui, sans-serif";
+  g.fillText(title, 6, 16);
+
+  g.save();
+  g.beginPath();
+  g.rect(box.x, box.y, box.w, box.h);
+  g.clip();
+  for (const { x, y, width: bar, colour } of bars) {
+    g.fillStyle = colour + "99";
+    const wide = Math.abs(px(bar) - px(0));
+    for (let i = 0; i < x.length; i++) g.fillRect(px(x[i]) - wide / 2, py(y[i]), wide, box.y + box.h - py(y[i]));
+  }
+  for (const { x, low: bottom, high: top, colour } of bands) {
+    g.fillStyle = colour + "55";
+    for (let i = 0; i + 1 < x.length; i++) {
+      const corners = [py(bottom[i]), py(bottom[i + 1]), py(top[i + 1]), py(top[i])];
+      if (!corners.every(Number.isFinite)) continue;
+      g.beginPath();
+      g.moveTo(px(x[i]), corners[0]);
+      g.lineTo(px(x[i + 1]), corners[1]);
+      g.lineTo(px(x[i + 1]), corners[2]);
+      g.lineTo(px(x[i]), corners[3]);
+      g.fill();
+    }
+    lines = [...lines, { x, y: top, colour, width: 1 }, { x, y: bottom, colour, width: 1 }];
+  }
+  for (const { x, y, colour, width: stroke = 2, dash = [] } of lines) {
+    g.strokeStyle = colour;
+    g.lineWidth = stroke;
+    g.setLineDash(dash);
+    g.beginPath();
+    let down = false;
+    for (let i = 0; i < x.length; i++) {
+      const height = py(y[i]);
+      if (Number.isFinite(height)) down ? g.lineTo(px(x[i]), height) : g.moveTo(px(x[i]), height);
+      down = Number.isFinite(height);
+    }
+    g.stroke();
+  }
+  g.restore();
+}
+
+const median = (values) => {
+  const sorted = [...values].filter((x) => !Number.isNaN(x)).sort((a, b) => a - b);
+  if (!sorted.length) return NaN;
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+};
+
+// Asks the kernel whether it is there; a static page has none and nothing happens.
+function withKernel(model, root, received) {
+  model.on("msg:custom", (message) => {
+    if (message.type === "here") root.classList.add("bn-has-kernel");
+    else received(message);
+  });
+  try {
+    model.send({ type: "hello" });
+  } catch {
+    // no kernel: a static page
+  }
+}

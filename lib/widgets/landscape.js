@@ -1,0 +1,122 @@
+// The step-size explorer: landscape bands over training, for measured step sizes and a range of step lengths.
+
+// Float32 array with dimensions [norm, seed, step, length] (or [norm, seed, step]) of one step size.
+function decode(view, offset, size) {
+  return new Float32Array(view.buffer.slice(view.byteOffset + 4 * offset, view.byteOffset + 4 * (offset + size)));
+}
+
+// Bands and medians of one norm: lowest and highest loss and gradient change and largest beta over lengths a..b.
+function bands(curve, seeds, steps, lengths, first, last, stepSize) {
+  const result = { lossLow: [], lossHigh: [], changeLow: [], changeHigh: [], beta: [] };
+  for (let step = 0; step < steps; step++) {
+    const perSeed = { lossLow: [], lossHigh: [], changeLow: [], changeHigh: [], beta: [] };
+    for (const seed of seeds) {
+      const at = (seed * steps + step) * lengths.length;
+      const slice = (array) => Array.from(array.subarray(at + first, at + last + 1));
+      const loss = slice(curve.loss);
+      const change = slice(curve.change);
+      const norm = curve.norm[seed * steps + step];
+      perSeed.lossLow.push(Math.min(...loss));
+      perSeed.lossHigh.push(Math.max(...loss));
+      perSeed.changeLow.push(Math.min(...change));
+      perSeed.changeHigh.push(Math.max(...change));
+      perSeed.beta.push(Math.max(...change.map((c, i) => c / (lengths[first + i] * stepSize * norm))));
+    }
+    for (const name of Object.keys(result)) result[name].push(median(perSeed[name]));
+  }
+  return result;
+}
+
+function render({ model, el }) {
+  const names = { none: "no normalization", batchnorm: "BatchNorm" };
+  const { root, controls, canvases, readout } = frame(
+    el,
+    ["loss along the gradient", "change of the gradient", "effective smoothness"],
+    Object.entries(names).map(([norm, name]) => [name, COLOURS[norm]]),
+  );
+  let runs = [];
+  const lengths = () => model.get("step_lengths");
+  let step, from, to, seed;
+
+  function load() {
+    runs = model.get("runs").map((run) => ({ ...run, curves: {} }));
+    const view = model.get("values");
+    let offset = 0;
+    for (const run of runs) {
+      for (const norm of Object.keys(names)) {
+        const full = run.seeds * run.steps.length * lengths().length;
+        const loss = decode(view, offset, full);
+        const change = decode(view, offset + full, full);
+        const gradient = decode(view, offset + 2 * full, full / lengths().length);
+        offset += 2 * full + gradient.length;
+        run.curves[norm] = { loss, change, norm: gradient };
+      }
+    }
+    controls.replaceChildren();
+    const sizes = runs.map((run) => run.label);
+    const ends = lengths();
+    const seeds = ["all", ...Array.from({ length: runs[0].seeds }, (_, i) => i)];
+    step = slider("step size", sizes, model.get("start"), (x) => x, draw);
+    from = slider("shortest length", ends, ends[0], (x) => `${x}×`, () => {
+      if (from.value() > to.value()) to.set(from.value());
+      draw();
+    });
+    to = slider("longest length", ends, ends[ends.length - 1], (x) => `${x}×`, () => {
+      if (to.value() < from.value()) from.set(to.value());
+      draw();
+    });
+    seed = slider("seed", seeds, "all", (x) => (x === "all" ? "median" : `seed ${x}`), draw);
+    controls.append(step.element, from.element, to.element, seed.element);
+    draw();
+  }
+
+  function draw() {
+    const run = runs.find((one) => one.label === step.value());
+    const [first, last] = [lengths().indexOf(from.value()), lengths().indexOf(to.value())];
+    const seeds = seed.value() === "all" || seed.value() >= run.seeds ? [...Array(run.seeds).keys()] : [seed.value()];
+    const found = {};
+    for (const norm of Object.keys(names)) {
+      found[norm] = bands(run.curves[norm], seeds, run.steps.length, lengths(), first, last, run.step_size);
+    }
+    const panel = (low, high) =>
+      Object.keys(names).map((norm) => ({ x: run.steps, low: found[norm][low], high: found[norm][high], colour: COLOURS[norm] }));
+    plot(canvases[0], { title: "loss", xlabel: "step", log: true, bands: panel("lossLow", "lossHigh") });
+    plot(canvases[1], { title: "change of the gradient", xlabel: "step", log: true, bands: panel("changeLow", "changeHigh") });
+    plot(canvases[2], {
+      title: "effective β-smoothness",
+      xlabel: "step",
+      log: true,
+      lines: [
+        ...Object.keys(names).map((norm) => ({ x: run.steps, y: found[norm].beta, colour: COLOURS[norm] })),
+        { x: run.steps, y: run.steps.map(() => 2 / run.step_size), colour: ink().grey, width: 1, dash: [4, 4] },
+      ],
+    });
+    const factor = (one, other) => median(found.none[one].map((x, i) => x / found.batchnorm[other ?? one][i]));
+    const width = (norm) => found[norm].lossHigh.map((x, i) => x - found[norm].lossLow[i]);
+    const widths = { none: width("none"), batchnorm: width("batchnorm") };
+    const loss = median(widths.none.map((x, i) => x / widths.batchnorm[i]));
+    readout.textContent =
+      `${run.title}, step size ${run.label}, ${from.value()} to ${to.value()} step sizes along the gradient. ` +
+      `Without BatchNorm over with it, median over training: loss band ${first === last ? "—" : shortNumber(loss)}, ` +
+      `gradient change ${shortNumber(factor("changeHigh"))}, β ${shortNumber(factor("beta"))}. ` +
+      "The dashed line is 2 / step size.";
+  }
+
+  const size = make("input", { type: "number", value: "5e-7", step: "any", min: "0", "aria-label": "step size to measure" });
+  const button = make("button", { type: "button" }, "measure this step size now");
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    model.send({ type: "measure", step_size: +size.value });
+  });
+  const said = make("span");
+  root.append(make("div", { class: "bn-live" }, size, button, said));
+  withKernel(model, root, (message) => {
+    button.disabled = false;
+    said.textContent = message.text;
+  });
+  model.on("change:values", load);
+  load();
+  return redrawing(root, draw);
+}
+
+export default { render };

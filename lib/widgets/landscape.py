@@ -1,0 +1,95 @@
+"""The step-size explorer: the landscape of Figures 4 and 10 for measured step sizes and any range of lengths."""
+
+from __future__ import annotations
+
+import anywidget
+import numpy as np
+import traitlets
+import xarray as xr
+
+from lib import training
+from lib.errors import UsageError, check_number
+from lib.specs import LinearSpec, VGGSpec, from_canonical
+from lib.widgets import source
+
+NORMS = ("none", "batchnorm")
+
+
+class LandscapeExplorer(anywidget.AnyWidget):
+    """Sliders over the measured step sizes and step lengths of a "norm, step size" experiment.
+
+    `curves` maps "none, SIZE" and "batchnorm, SIZE" to records that were probed at the same
+    lengths; about `points` of their probes are sent to the page. With a kernel, `measure`
+    (the button) trains deep linear networks at another step size and adds it to the stops.
+    """
+
+    _esm = source("landscape")
+    runs = traitlets.List().tag(sync=True)
+    step_lengths = traitlets.List().tag(sync=True)
+    start = traitlets.Unicode().tag(sync=True)
+    values = traitlets.Bytes().tag(sync=True)
+
+    def __init__(self, curves: dict[str, xr.Dataset], start: str, points: int = 50) -> None:
+        super().__init__()
+        self._points = points
+        self._pairs: dict[str, dict[str, xr.Dataset]] = {}
+        for label, curve in curves.items():
+            norm, _, size = label.partition(", ")
+            self._pairs.setdefault(size, {})[norm] = curve
+        if start not in self._pairs:
+            raise UsageError(f"start is {start!r}, but must be one of: {', '.join(self._pairs)}.")
+        self.step_lengths = [float(f"{x:.6g}") for x in next(iter(curves.values())).step_length.values]
+        self.start = start
+        self.on_msg(self._received)
+        self._send_pairs()
+
+    def _send_pairs(self) -> None:
+        runs, parts = [], []
+        for size, pair in sorted(self._pairs.items(), key=lambda item: float(item[0])):
+            spec = from_canonical(pair["none"].attrs["spec"])
+            every = max(1, pair["none"].sizes["landscape_step"] // self._points)
+            thin = {norm: pair[norm].isel(landscape_step=slice(None, None, every)) for norm in NORMS}
+            runs.append(
+                {
+                    "label": size,
+                    "step_size": spec.step_size,
+                    "title": "VGG" if isinstance(spec, VGGSpec) else "Deep linear networks",
+                    "seeds": thin["none"].sizes["seed"],
+                    "steps": thin["none"].landscape_step.values.tolist(),
+                }
+            )
+            for norm in NORMS:
+                for name in ("landscape_loss", "grad_change", "grad_norm"):
+                    dims = ["seed", "landscape_step", "step_length"][: 2 if name == "grad_norm" else 3]
+                    array = thin[norm][name].transpose(*dims).values
+                    with np.errstate(over="ignore"):
+                        parts.append(np.ascontiguousarray(array, dtype="<f4").tobytes())
+        self.runs = runs
+        self.values = b"".join(parts)
+
+    def measure(self, step_size: float, steps: int = 1_000) -> None:
+        """Train deep linear networks with and without BatchNorm at `step_size` now and add them to the stops."""
+        check_number("step_size", step_size, 0, 1, low_open=True)
+        label = f"{step_size:g}"
+        pair = self._pairs[self.start]
+        like = from_canonical(pair["none"].attrs["spec"])
+        if not isinstance(like, LinearSpec):
+            raise UsageError("measure trains deep linear networks, but this widget shows VGG; use the other one.")
+        every = max(1, steps // self._points)
+        spec = like.but(step_size=step_size, steps=steps, landscape_every=every, shift_every=0, histogram_every=0)
+        made = {norm: spec.but(norm=norm) for norm in NORMS}
+        self._pairs[label] = {
+            norm: training.run(one).assign_attrs(spec=one.canonical()) for norm, one in made.items()
+        }
+        self.start = label
+        self._send_pairs()
+
+    def _received(self, _: object, message: dict, __: object) -> None:
+        if message["type"] == "hello":
+            self.send({"type": "here"})
+            return
+        try:
+            self.measure(message["step_size"])
+            self.send({"type": "done", "text": f"measured {message['step_size']:g}"})
+        except UsageError as error:
+            self.send({"type": "done", "text": str(error)})

@@ -1,0 +1,148 @@
+"""Claims and experiments: rules, verdicts, intervals, and the ledger they add up to."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lib import claims, experiments
+from lib.errors import UsageError
+from lib.specs import LinearSpec, VGGSpec
+
+KEYS = {"id", "where", "paper", "rule", "value", "low", "high", "seeds", "scale", "data", "records", "verdict"}
+
+
+@pytest.mark.parametrize(
+    ("side", "values", "expected"),
+    [
+        ("above", [1.0, 1.1, 1.2], "reproduced"),
+        ("above", [0.1, 1.0, 2.0], "partly"),  # the mean is above 0.5, the interval is not
+        ("above", [0.1, 0.2, 0.3], "not reproduced"),
+        ("above", [1.0, 1.1], "partly"),  # too few seeds
+        ("above", [1.0, 1.1, math.nan], "not reproduced"),
+        ("below", [0.1, 0.2, 0.3], "reproduced"),
+        ("below", [1.0, 1.1, 1.2], "not reproduced"),
+    ],
+)
+def test_verdicts_follow_the_interval(side, values, expected):
+    claim = claims.Claim("x", "", "", "", side=side, bound=0.5)
+    assert claims.verdict(claim, np.array(values), "vgg") == expected
+
+
+def test_deep_linear_networks_need_five_seeds():
+    claim = claims.Claim("x", "", "", "", bound=0.5)
+    assert claims.verdict(claim, np.full(4, 1.0) + np.arange(4) / 100, "deep_linear") == "partly"
+    assert claims.verdict(claim, np.full(5, 1.0) + np.arange(5) / 100, "deep_linear") == "reproduced"
+
+
+def test_interval_is_students():
+    from scipy import stats
+
+    values = np.random.default_rng(0).normal(size=7)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert claims.interval(values) == pytest.approx((values.mean(), low, high))
+    assert math.isnan(claims.interval(np.array([1.0]))[1])
+
+
+def _curve(spec, **arrays):
+    dims = {"landscape_loss": ("seed", "landscape_step", "step_length"), "grad_norm": ("seed", "landscape_step")}
+    dims["grad_change"] = dims["landscape_loss"]
+    coords = {"step_length": [1.0, 2.0]}
+    return xr.Dataset({name: (dims[name], np.array(value)) for name, value in arrays.items()}, coords).assign_attrs(
+        spec=spec.canonical()
+    )
+
+
+def test_quantities_by_hand():
+    curve = _curve(
+        VGGSpec(step_size=0.5),
+        landscape_loss=[[[3.0, 5.0], [2.0, 1.0]]],
+        grad_change=[[[2.0, 12.0], [1.0, 4.0]]],
+        grad_norm=[[4.0, 2.0]],
+    )
+    assert claims.loss_band(curve).values.tolist() == [[2.0, 1.0]]
+    assert claims.grad_change(curve).values.tolist() == [[12.0, 4.0]]
+    # beta = change / (length * step size * norm): 12 / (2 * 0.5 * 4) and 4 / (2 * 0.5 * 2)
+    assert claims.smoothness(curve).values.tolist() == [[3.0, 2.0]]
+    other = curve.assign(grad_change=curve.grad_change / 100)
+    ratio = claims._log_ratio("gradient change", "one", "other")({"one": curve, "other": other})
+    assert ratio == pytest.approx([2.0])
+
+
+def test_two_orders_of_magnitude_is_seen_where_it_is_there():
+    claim = claims.get("prose-two-orders")
+    changes = np.random.default_rng(0).uniform(1, 1.1, (3, 9, 2))
+    spec = VGGSpec()
+    near = {"none": _curve(spec, grad_change=100 * changes), "batchnorm": _curve(spec, grad_change=changes)}
+    far = {"none": _curve(spec, grad_change=3 * changes), "batchnorm": _curve(spec, grad_change=changes)}
+    assert claims.verdict(claim, claim.measure(near), "vgg") == "reproduced"
+    assert claims.verdict(claim, claim.measure(far), "vgg") == "not reproduced"
+
+
+def test_every_claim_has_its_own_id_and_a_known_experiment():
+    ids = [claim.id for claim in claims.CLAIMS]
+    assert len(ids) == len(set(ids))
+    assert {claim.experiment for claim in claims.CLAIMS} - {None} <= set(experiments.EXPERIMENTS)
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    return claims.ledger("smoke")
+
+
+def test_ledger_has_every_key_and_nothing_reproduced_at_smoke_scale(ledger):
+    assert all(KEYS <= set(row) for row in ledger)
+    json.dumps(ledger, allow_nan=False)
+    empirical = [row for row in ledger if row["scale"] == "smoke"]
+    assert len(empirical) >= 50
+    # Two seeds are never enough.
+    assert {row["verdict"] for row in empirical} <= {"partly", "not reproduced"}
+    assert {row["verdict"] for row in ledger} <= set(claims.VERDICTS)
+    assert sum(claims.count(ledger).values()) == len(ledger)
+
+
+def test_ledger_reads_as_table_and_page(ledger):
+    table = claims.table(ledger)
+    assert len(table) == len(ledger) and table.verdict.notna().all()
+    page = claims.page(ledger).data
+    assert all(f'id="{row["id"]}"' in page for row in ledger)
+    assert claims.lines(["fig-4a"], "smoke").startswith("fig-4a: ")
+    assert "Not measured yet." == claims.sentence(claims.evaluate(claims.get("acc-bn"), "laptop"))
+
+
+def test_paper_scale_is_the_papers_protocol():
+    spec = experiments.specs("fig-4", "paper")["batchnorm"][0]
+    assert (spec.width, spec.steps, spec.batch_size, spec.step_size, spec.depth, spec.augment) == (
+        1.0, 15_000, 128, 0.1, 11, False,
+    )  # fmt: skip
+    assert spec.step_lengths[0] == 0.5 and spec.step_lengths[-1] == 4
+    linear = experiments.specs("fig-10", "laptop")["none"][0]
+    assert (linear.layers, linear.dim, linear.samples, linear.steps, linear.step_size) == (25, 10, 1_000, 10_000, 1e-6)
+    assert linear.step_lengths[0] == 1 / 100 and linear.step_lengths[-1] == 30
+    noise = experiments.specs("fig-2", "paper")["noisy"][0].noise
+    assert (noise.n_mu, noise.n_sigma, noise.r_mu, noise.r_sigma) == (0.5, 1.25, 0.1, 0.1)
+
+
+@pytest.mark.parametrize("scale", experiments.SCALES)
+def test_seeds_are_enough_at_every_scale_that_concludes(scale):
+    for name in experiments.EXPERIMENTS:
+        for group in experiments.specs(name, scale).values():
+            seeds = group[0].seeds if isinstance(group[0], LinearSpec) else len(group)
+            assert seeds >= (2 if scale == "smoke" else 5 if isinstance(group[0], LinearSpec) else 3)
+
+
+def test_provenance_names_scale_data_seeds_and_command():
+    text = experiments.provenance(experiments.load("fig-4", "smoke"))
+    for part in ("smoke scale", "2 seeds", "not CIFAR-10", "torch", "python -m lib run fig-4 --scale smoke"):
+        assert part in text
+
+
+def test_unknown_names_are_named():
+    with pytest.raises(UsageError, match="experiment is 'fig-99'.*fig-10"):
+        experiments.specs("fig-99", "smoke")
+    with pytest.raises(UsageError, match="scale is 'huge'.*laptop"):
+        experiments.specs("fig-4", "huge")
+    with pytest.raises(UsageError, match="claim is 'fig-99'"):
+        claims.get("fig-99")

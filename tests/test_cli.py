@@ -1,0 +1,109 @@
+"""The command line: exit codes, one clear line, and nothing done before the request is checked."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lib import cli, experiments, records
+from lib.errors import Failure
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "CACHE", tmp_path / "records")
+    monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
+    experiments.load.cache_clear()
+    yield tmp_path
+    experiments.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "fig-99"], "experiment is 'fig-99'"),
+        (["run", "fig-10", "--scale", "huge"], "scale is 'huge', but must be one of: smoke, laptop, paper"),
+        (["run", "fig-10", "--device", "tpu"], "device is 'tpu'"),
+        (["run", "fig-10", "--jobs", "0"], "jobs is 0"),
+        (["list", "--scale", "huge"], "scale is 'huge'"),
+        (["claims", "--scale", "huge"], "scale is 'huge'"),
+        (["record", "fig-4", "--minutes", "-1", "--device", "cpu"], "minutes is -1"),
+        (["book", "--scale", "huge"], "scale is 'huge'"),
+        (["book", "--device", "tpu"], "device is 'tpu'"),
+        (["verify", "--steps", "0"], "steps is 0"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(arguments, named, capsys):
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert named in said.err and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("arguments", [["run", "fig-10", "--device", "cuda"], ["record"], ["book", "--device", "cuda"]])
+def test_cuda_without_cuda_is_said_at_once(arguments, capsys):
+    assert cli.main(arguments) == 2
+    assert "no CUDA" in capsys.readouterr().err
+
+
+def test_unknown_options_exit_2():
+    done = subprocess.run([sys.executable, "-m", "lib", "run", "fig-10", "--sclae", "smoke"], capture_output=True)
+    assert done.returncode == 2
+
+
+def test_run_makes_figure_and_verdicts(store, capsys):
+    assert cli.main(["run", "fig-10", "--scale", "smoke", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert (store / "figures" / "fig-10-smoke.png").stat().st_size > 10_000
+    assert "fig-10a:" in said and "python -m lib run fig-10 --scale smoke" in said
+
+
+def test_record_keeps_to_its_budget_and_goes_on(store, capsys):
+    arguments = ["record", "fig-10", "--scale", "smoke", "--device", "cpu"]
+    assert cli.main([*arguments, "--minutes", "1e-9"]) == 0
+    assert "0 of 2 records" in capsys.readouterr().out
+    assert cli.main(arguments) == 0
+    assert "2 of 2 records" in capsys.readouterr().out
+    assert cli.main(["list", "--scale", "smoke"]) == 0
+    assert "fig-10               2/2" in capsys.readouterr().out
+    assert cli.main(["verify"]) == 0
+    assert capsys.readouterr().out.count("ok") == 2
+
+
+def test_verify_names_stale_records(store, capsys):
+    cli.main(["record", "fig-9", "--scale", "smoke", "--device", "cpu"])
+    path = sorted((store / "committed").glob("*.nc"))[0]
+    record = records.read(path)
+    record["loss"] = record.loss * 1.01
+    records._write(record, path)
+    capsys.readouterr()
+    assert cli.main(["verify"]) == 1
+    said = capsys.readouterr()
+    assert "STALE" in said.out and path.name in said.err
+
+
+def test_failures_exit_1_and_interrupts_130(monkeypatch, capsys):
+    def fail():
+        raise Failure("the disk is full; make room.")
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "reference", fail)
+    assert cli.main(["reference"]) == 1
+    assert capsys.readouterr().err == "error: the disk is full; make room.\n"
+    monkeypatch.setitem(cli.COMMANDS, "reference", stop)
+    assert cli.main(["reference"]) == 130
+
+
+def test_claims_as_json(monkeypatch, capsys):
+    from lib import claims
+
+    row = claims.evaluate(claims.get("acc-bn"), "laptop")
+    monkeypatch.setattr(claims, "ledger", lambda *_: [row])
+    assert cli.main(["claims", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row]
+    assert cli.main(["claims"]) == 0
+    assert "not measured yet" in capsys.readouterr().out

@@ -1,0 +1,145 @@
+"""Normalization layers against torch's own, closed forms and finite differences."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lib.errors import UsageError
+from lib.norms import EPS, ActivationNoise, BatchNorm, LpNorm, NoisyBatchNorm, make_norm
+from lib.specs import Noise
+
+SHAPES = [(16, 3), (4, 3, 5, 6)]
+
+
+def batch(shape, seed=0):
+    return 2 + 3 * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batchnorm_is_torchs_layer_in_both_modes(shape):
+    ours = BatchNorm(3).double()
+    theirs = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3).double()
+    with torch.no_grad():
+        ours.gamma.copy_(torch.tensor([1.0, -2.0, 0.5]))
+        ours.beta.copy_(torch.tensor([0.0, 1.0, -1.0]))
+        theirs.weight.copy_(ours.gamma)
+        theirs.bias.copy_(ours.beta)
+    for seed in range(3):
+        torch.testing.assert_close(ours(batch(shape, seed)), theirs(batch(shape, seed)))
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(batch(shape, 9)), theirs(batch(shape, 9)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batchnorm_is_the_formula_of_the_paper(shape):
+    y = batch(shape).transpose(0, 1).flatten(1)
+    expected = (y - y.mean(1, keepdim=True)) / (y.var(1, correction=0, keepdim=True) + EPS).sqrt()
+    got = BatchNorm(3).double()(batch(shape)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_lp_norm_is_the_formula_sample_by_sample(shape, p):
+    y = batch(shape).transpose(0, 1).flatten(1)
+    got = LpNorm(3, p).double()(batch(shape)).transpose(0, 1).flatten(1)
+    for row, values in zip(y.tolist(), got.tolist()):
+        size = max(map(abs, row)) if p == math.inf else (sum(abs(v) ** p for v in row) / len(row)) ** (1 / p)
+        mean = sum(row) / len(row)
+        assert values == pytest.approx([(v - mean) / size for v in row], rel=1e-4)
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_lp_norm_gradient_by_finite_differences(p):
+    layer = LpNorm(2, p).double()
+    layer.gamma.requires_grad_(False)
+    assert torch.autograd.gradcheck(layer, batch((5, 2)).requires_grad_(), eps=1e-7, atol=1e-6)
+
+
+def test_lp_norm_evaluates_with_running_statistics():
+    layer = LpNorm(3, 1).double()
+    for seed in range(200):
+        layer(batch((2048, 3), seed))
+    layer.eval()
+    y = batch((2048, 3), 999)
+    expected = (y - y.mean(0)) / y.abs().mean(0)
+    torch.testing.assert_close(layer(y), expected, rtol=0, atol=0.15)
+    assert not torch.equal(layer(y), LpNorm(3, 1).double()(y))
+
+
+@pytest.mark.parametrize("name", ["none", "batchnorm", "noisy", "l1", "l2", "linf"])
+def test_a_channel_of_zeros_stays_finite(name):
+    layer = make_norm(name, 2, Noise(), seed=0)
+    y = torch.zeros(4, 2, requires_grad=True)
+    z = layer(y)
+    z.sum().backward()
+    assert torch.isfinite(z).all() and torch.isfinite(y.grad).all()
+
+
+def test_noise_has_algorithm_1s_moments():
+    n = Noise(n_mu=0.5, n_sigma=1.25, r_mu=0.3, r_sigma=0.2)
+    layer = ActivationNoise(n, seed=1)
+    a = torch.randn(4000, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    draws = [layer(a) for _ in range(40)]
+    means = torch.stack([z.mean(0) for z in draws])
+    # mu ~ U(-n_mu, n_mu), once a unit and step
+    assert means.abs().max() < n.n_mu + 0.1
+    assert means.std() == pytest.approx(n.n_mu / math.sqrt(3), rel=0.05)
+    # z = s a + m: variance sigma^2 + r_sigma^2 + r_mu^2/3 for a of variance 1
+    expected = (1 + n.n_sigma + n.n_sigma**2) / 3 + n.r_sigma**2 + n.r_mu**2 / 3
+    assert torch.stack([z.var(0) for z in draws]).mean() == pytest.approx(expected, rel=0.02)
+    # m given mu is uniform with half-width r_mu, independently for every element: from a = 0
+    m = ActivationNoise(n, seed=2)(torch.zeros(20000, 1, dtype=torch.float64))
+    assert (m.max() - m.min()).item() == pytest.approx(2 * n.r_mu, rel=0.01)
+
+
+def test_noise_of_images_differs_between_positions_and_is_off_in_evaluation():
+    layer = ActivationNoise(Noise(), seed=0)
+    z = layer(torch.ones(2, 3, 4, 4))
+    assert z.unique().numel() == z.numel()
+    assert torch.equal(layer.eval()(torch.ones(2, 3, 4, 4)), torch.ones(2, 3, 4, 4))
+
+
+def test_noise_without_strength_is_the_identity():
+    a = batch((8, 3))
+    off = Noise(n_mu=0, n_sigma=1, r_mu=0, r_sigma=0)
+    assert torch.equal(ActivationNoise(off, seed=0)(a), a)
+    torch.testing.assert_close(NoisyBatchNorm(3, off, 0).double()(a), BatchNorm(3).double()(a))
+
+
+def test_noise_depends_on_its_seed_only():
+    a = batch((8, 3))
+    torch.manual_seed(0)
+    first = ActivationNoise(Noise(), seed=5)(a)
+    torch.manual_seed(1)
+    assert torch.equal(first, ActivationNoise(Noise(), seed=5)(a))
+    assert not torch.equal(first, ActivationNoise(Noise(), seed=6)(a))
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 10), st.sampled_from([1, 2, math.inf]))
+def test_normalizations_are_scale_invariant(shift, scale, p):
+    y = batch((32, 2))
+    for layer, other in ((BatchNorm(2), shift), (LpNorm(2, p), 0.0)):
+        torch.testing.assert_close(layer.double()(scale * y + other), layer.double()(y), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: make_norm("layernorm", 3, Noise(), 0), "norm.*'layernorm'.*batchnorm"),
+        (lambda: LpNorm(3, 3), "p is 3"),
+        (lambda: BatchNorm(0), "channels"),
+        (lambda: Noise(n_mu=-1), "n_mu"),
+        (lambda: Noise(n_sigma=0.5), "n_sigma"),
+        (lambda: Noise(r_sigma=float("nan")), "r_sigma"),
+        (lambda: BatchNorm(3)(torch.zeros(4, 2)), r"\(4, 2\)"),
+        (lambda: LpNorm(3, 1)(torch.zeros(4)), "must be"),
+    ],
+)
+def test_bad_input_is_named(make, named):
+    with pytest.raises(UsageError, match=named):
+        make()

@@ -1,0 +1,144 @@
+"""Records: whole or not at all, traceable, resumable, and honest under replay."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lib import experiments, records, training
+from lib.errors import Failure, UsageError
+from lib.specs import LinearSpec, VGGSpec
+
+SPEC = LinearSpec(layers=4, dim=3, samples=20, steps=12, seeds=2, landscape_every=5, shift_every=5)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "CACHE", tmp_path / "records")
+    monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
+    experiments.load.cache_clear()
+    yield tmp_path
+    experiments.load.cache_clear()
+
+
+def test_a_record_says_where_it_comes_from(store):
+    made = records.make(SPEC, folder=store)
+    read = records.read(store / records.file_name(SPEC))
+    xr.testing.assert_identical(made, read)
+    for name in ("spec", "hash", "code", "data", "torch", "device", "threads", "seconds", "recorded"):
+        assert name in read.attrs, name
+    assert json.loads(read.attrs["spec"])["dim"] == 3
+    assert read.attrs["code"] == records.code_version()
+    # With xarray alone
+    assert xr.open_dataset(store / records.file_name(SPEC)).loss.shape == (12, 2)
+
+
+def test_obtain_runs_once(store, monkeypatch):
+    first = records.obtain(SPEC)
+    monkeypatch.setattr(training, "run", lambda *_: pytest.fail("ran again"))
+    xr.testing.assert_identical(records.obtain(SPEC), first)
+
+
+def test_a_cached_record_of_other_code_is_made_again(store, monkeypatch):
+    records.obtain(SPEC)
+    monkeypatch.setattr(records, "code_version", lambda: "other")
+    assert records.find(SPEC) is None
+    assert records.obtain(SPEC).attrs["code"] == "other"
+
+
+def test_code_version_ignores_comments_but_not_numbers(tmp_path, monkeypatch):
+    for name in records.SOURCES:
+        (tmp_path / f"{name}.py").write_text((records.LIB / f"{name}.py").read_text())
+    monkeypatch.setattr(records, "LIB", tmp_path)
+
+    def version():
+        records.code_version.cache_clear()
+        return records.code_version()
+
+    try:
+        before = version()
+        norms = tmp_path / "norms.py"
+        text = norms.read_text()
+        norms.write_text(text.replace('"""Normalization', '"""Other words for normalization') + "\n# a comment\n")
+        assert version() == before
+        norms.write_text(text.replace("EPS = 1e-5", "EPS = 1e-4"))
+        assert version() != before
+    finally:
+        records.code_version.cache_clear()
+
+
+def test_damaged_and_misplaced_records_are_named(store):
+    records.make(SPEC, folder=store)
+    path = store / records.file_name(SPEC)
+    other = store / records.file_name(SPEC.but(steps=13))
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(Failure, match="holds the record of"):
+        records.read(other)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(Failure, match="not a readable record.*remove it"):
+        records.read(path)
+    with pytest.raises(Failure, match="not a readable record"):
+        records.read(store / "absent.nc")
+
+
+def test_a_full_disk_leaves_no_half_record_and_keeps_the_checkpoint(store, monkeypatch):
+    spec = VGGSpec(width=1 / 16, depth=7, data="synthetic", train_images=64, batch_size=32, steps=3, precision="float64")
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0)
+
+    def full(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(xr.Dataset, "to_netcdf", full)
+        with pytest.raises(Failure, match="No space left.*resumes"):
+            records.make(spec)
+    assert not list(records.CACHE.glob("*"))
+    assert len(list((store / "checkpoints").iterdir())) == 1
+    assert records.make(spec).attrs["resumed"] == 1
+    assert not list((store / "checkpoints").iterdir())
+
+
+def test_replay_agrees_with_itself_and_sees_a_change_of_one_percent(store, monkeypatch):
+    record = records.make(SPEC)
+    assert records.replay(record) == 0
+    changed = record.copy(deep=True)
+    changed["loss"] = changed.loss * 1.01
+    assert records.replay(changed) == pytest.approx(0.01, rel=0.1) and records.tolerance(changed) < 0.01
+    lost = record.copy(deep=True)
+    lost["grad_change"] = lost.grad_change * np.nan
+    assert records.replay(lost) == float("inf")
+    with pytest.raises(UsageError, match="steps is 0"):
+        records.replay(record, steps=0)
+
+
+def test_catalogue_has_a_row_a_record(store):
+    records.make(SPEC, folder=store / "committed")
+    table = records.catalogue(store / "committed")
+    assert table.file.tolist() == [records.file_name(SPEC)] and table.seed.tolist() == ["0-1"]
+
+
+COMMITTED = sorted(records.COMMITTED.glob("*.nc"))
+
+
+def test_there_are_committed_records_and_they_are_small():
+    assert COMMITTED
+    assert sum(path.stat().st_size for path in COMMITTED) < 40e6
+
+
+def _one_of_each(paths):
+    """The first seed of every kind of run: what a change of the code would touch."""
+    return [path for path in paths if "-seed0-" in path.name and "noisy" not in path.name or "noisy-seed0" in path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", _one_of_each(COMMITTED), ids=lambda path: path.stem)
+def test_committed_records_replay(path):
+    """The first steps of committed records come out again; `make verify` does all of them at length."""
+    from lib.data import available
+
+    record = records.read(path)
+    if json.loads(record.attrs["spec"]).get("data") == "cifar10-jpeg" and available() != "cifar10-jpeg":
+        pytest.skip("the images of this record are not here; set BN_DATA to their folder")
+    assert records.replay(record) <= records.tolerance(record)

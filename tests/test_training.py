@@ -1,0 +1,172 @@
+"""Training: determinism, resumption, divergence, and what the measurements mean."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch.nn import functional as F
+
+from lib import data, probes, training
+from lib.errors import UsageError
+from lib.models import vgg
+from lib.specs import LinearSpec, VGGSpec
+
+TINY = VGGSpec(
+    norm="noisy", width=1 / 16, depth=7, data="synthetic", train_images=100, batch_size=24, steps=7, precision="float64",
+    step_lengths=(0.5, 2.0), landscape_every=3, shift_every=3, moments_every=3, histogram_every=3, units=2,
+    eval_every=3, eval_images=50,
+)  # fmt: skip
+LINEAR = LinearSpec(layers=5, dim=4, samples=40, steps=9, seeds=2, step_size=1e-3, landscape_every=4, shift_every=4, histogram_every=4)
+
+
+def test_a_record_has_the_dimensions_it_should():
+    run = training.run(TINY)
+    assert dict(run.sizes) == {
+        "step": 7, "eval_step": 4, "landscape_step": 3, "step_length": 2, "shift_step": 3, "layer": 7,
+        "moments_step": 5, "norm_layer": 6, "unit": 2, "histogram_step": 3, "bin": training.BINS, "end": 2,
+    }  # fmt: skip
+    assert run.moments_step.values.tolist() == [0, 1, 3, 4, 6]
+    assert run.eval_step.values.tolist() == [0, 3, 6, 7]
+    assert all(np.isfinite(run[name]).all() for name in run.data_vars)
+    assert (run.histogram.sum("bin") > 0).all()
+
+
+def test_training_is_plain_gradient_descent():
+    """The loop's losses are those of a loop written out here, with torch.optim.SGD and no probes."""
+    spec = TINY.but(norm="batchnorm")
+    model = vgg(spec).train()
+    images = data.load_images("synthetic")
+    normalize = images.normalizer(torch.float64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=spec.step_size)
+    losses = []
+    for step in range(spec.steps):
+        x, y = training._batch(spec, images, step)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(normalize(x)), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    np.testing.assert_allclose(training.run(spec).loss, losses, rtol=1e-6)
+
+
+def test_probes_do_not_change_training():
+    bare = TINY.but(landscape_every=0, shift_every=0, moments_every=0, histogram_every=0, eval_every=0)
+    assert training.run(bare).loss.equals(training.run(TINY).loss)
+
+
+def test_a_probe_sees_the_steps_own_batch_and_noise():
+    run = training.run(TINY.but(step_lengths=(1e-9, 1.0)))
+    # At almost no distance the loss is the step's own, noise and all.
+    own = run.loss.sel(step=run.landscape_step.values).values
+    np.testing.assert_allclose(run.landscape_loss.isel(step_length=0), own, rtol=1e-6)
+    assert (run.grad_change.isel(step_length=0) < 1e-5).all()
+
+
+def test_an_epoch_has_every_image_at_most_once_and_seeds_differ():
+    images = data.load_images("synthetic")
+    first = [training._epoch_order(0, epoch, 100, len(images.train_x)) for epoch in (0, 1)]
+    other = training._epoch_order(1, 0, 100, len(images.train_x))
+    assert sorted(first[0].tolist()) == sorted(first[1].tolist()) == sorted(other.tolist())
+    assert len(set(first[0].tolist())) == 100
+    assert not torch.equal(*first) and not torch.equal(first[0], other)
+
+
+def test_augmentation_crops_and_flips_whole_images():
+    x = torch.arange(1, 32 * 32 + 1).reshape(1, 1, 32, 32).repeat(200, 3, 1, 1)
+    z = training._augment(x, seed=0, step=1)
+    assert z.shape == x.shape and torch.equal(z, training._augment(x, seed=0, step=1))
+    assert not torch.equal(z, training._augment(x, seed=0, step=2))
+    # Neighbours in a row differ by 1 (by -1 in flipped images), wherever padding (0) is not involved.
+    inner = z[:, 0, 8:24, 8:24]
+    steps = inner[:, :, 1:] - inner[:, :, :-1]
+    flipped = (steps == -1).all((1, 2))
+    assert (flipped | (steps == 1).all((1, 2))).all() and 60 < flipped.sum() < 140
+    assert ((inner[:, 1:] - inner[:, :-1]) == 32).all()
+    assert len({tuple(image.flatten().tolist()) for image in inner}) > 50
+
+
+@pytest.mark.parametrize("norm", ["noisy", "batchnorm"])
+def test_an_interrupted_run_resumes_to_the_same_record(tmp_path, monkeypatch, norm):
+    spec, checkpoint = TINY.but(norm=norm), tmp_path / "run.pt"
+    whole = training.run(spec)
+    landscape, calls = probes.landscape, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return landscape(*arguments)
+
+    monkeypatch.setattr(probes, "landscape", interrupted)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0)
+    with pytest.raises(KeyboardInterrupt):
+        training.run(spec, checkpoint=checkpoint)
+    monkeypatch.undo()
+    assert checkpoint.is_file()
+    xr.testing.assert_identical(training.run(spec, checkpoint=checkpoint), whole)
+
+
+def test_a_deadline_leaves_a_checkpoint(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    for _ in range(3):
+        with pytest.raises(training.OutOfTime):
+            training.run(TINY, checkpoint=checkpoint, deadline=time.time() - 1)
+    assert torch.load(checkpoint, weights_only=True)["step"] == 3  # one step a call
+    xr.testing.assert_identical(training.run(TINY, checkpoint=checkpoint), training.run(TINY))
+
+
+def test_divergence_is_data():
+    run = training.run(TINY.but(norm="none", step_size=100.0, steps=12))
+    lost = ~np.isfinite(run.loss.values)
+    assert lost.any() and not lost[0]
+    assert np.isnan(run.loss.values[np.argmax(lost) + 1 :]).all()
+    linear = training.run(LINEAR.but(step_size=1.0, steps=200))
+    assert not np.isfinite(linear.loss.values[-1]).any() and np.isfinite(linear.loss.values[0]).all()
+
+
+def test_linear_training_is_gradient_descent():
+    from lib.data import gaussian_regression
+    from lib.models import deep_linear
+
+    run = training.run(LINEAR.but(norm="batchnorm"))
+    model, (x, y) = deep_linear(LINEAR.but(norm="batchnorm"), 1), gaussian_regression(1, 40, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LINEAR.step_size)
+    for step in range(LINEAR.steps):
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().sum()
+        loss.backward()
+        assert run.loss.values[step, 1] == pytest.approx(loss.item(), rel=1e-6)
+        optimizer.step()
+    assert run.histogram.sum("bin").values.min() == LINEAR.samples
+
+
+def test_a_probe_at_one_step_size_is_the_next_full_batch_loss():
+    run = training.run(LINEAR.but(landscape_every=1))
+    np.testing.assert_allclose(
+        run.landscape_loss.sel(step_length=1.0).values[:-1], run.loss.values[1:], rtol=1e-12
+    )
+
+
+def test_devices_and_sizes_that_are_not_there_are_named():
+    with pytest.raises(UsageError, match="device is 'tpu'.*cpu, cuda"):
+        training.run(TINY, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="no CUDA device"):
+            training.run(TINY, device="cuda")
+    with pytest.raises(UsageError, match="train_images is 50000.*4000"):
+        training.run(TINY.but(train_images=50_000))
+
+
+def test_evaluation_uses_all_test_images_at_the_end_only():
+    images = data.load_images("synthetic")
+    model = vgg(TINY)
+    normalize = images.normalizer(torch.float64)
+    few = training._evaluate(model, images, normalize, 50)
+    every = training._evaluate(model, images, normalize, 50, every_test_image=True)
+    assert few["train_accuracy"] == every["train_accuracy"] and model.training
+    # Shares of 50 and of all 1,000 test images
+    assert float(few["test_accuracy"]) * 50 == pytest.approx(round(float(few["test_accuracy"]) * 50), abs=1e-3)
+    assert float(every["test_accuracy"]) * 1000 == pytest.approx(round(float(every["test_accuracy"]) * 1000), abs=1e-3)
+    assert float(every["test_accuracy"]) != float(few["test_accuracy"])
