@@ -1,37 +1,26 @@
-"""Claims: what the paper says, what would count as reproducing it, and what the records say.
+"""Claims: what the paper says, and what would count as reproducing it.
 
 A claim's measure is a pure function from the curves of an experiment to one value a seed.
-Its acceptance rule, a bound on the 95 % t-interval over seeds, was written before the runs. The same
-evaluation feeds the tests, the numbers in the prose, the captions and the ledger.
+Its acceptance rule, a bound on the 95 % t-interval over seeds, was written before the runs.
+`lib.ledger` judges claims by the records.
 """
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
-from scipy import stats
 
-from lib import experiments
 from lib.errors import check_choice
 from lib.probes import effective_smoothness
-from lib.records import file_name, from_canonical
-from lib.theory_verdicts import theory_claims
+from lib.records import from_canonical
 
 Curves = dict[str, xr.Dataset]
 Measure = Callable[[Curves], np.ndarray]
 CHANCE = 0.1
-VERDICTS = ("reproduced", "partly", "not reproduced", "not testable", "not measured yet")
-#: Random trials of each statement of the theory, by scale.
-TRIALS = {"smoke": 50, "laptop": 1_000, "paper": 1_000}
-#: Fewer seeds than this never count as reproduced.
-ENOUGH_SEEDS = {"vgg": 3, "deep_linear": 5}
 
 
 # --- quantities of one curve -------------------------------------------------------------
@@ -337,122 +326,8 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
-# --- evaluation ---------------------------------------------------------------------------
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % t-interval over seeds; the ends are NaN for fewer than two values."""
-    values = np.asarray(values, float)
-    mean = float(values.mean())
-    if len(values) < 2 or not np.isfinite(values).all():
-        return mean, math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
-
-
-def verdict(claim: Claim, values: np.ndarray, network: str) -> str:
-    """reproduced, partly or not reproduced, by the claim's rule; too few seeds are at most partly."""
-    mean, low, high = interval(values)
-    sign = 1 if claim.side == "above" else -1
-    if not sign * (mean - claim.bound) > 0:
-        return "not reproduced"
-    certain = sign * ((low if sign > 0 else high) - claim.bound) > 0
-    return "reproduced" if certain and len(values) >= ENOUGH_SEEDS[network] else "partly"
-
-
-def evaluate(claim: Claim, scale: str, device: str = "cpu") -> dict[str, Any]:
-    """The claim's row of the ledger at `scale`.
-
-    Keys: id, where, paper, rule, value, low, high, seeds, scale, data, records, verdict.
-    Values of claims with `log` are factors.
-    """
-    row: dict[str, Any] = {"id": claim.id, "where": claim.where, "paper": claim.paper, "rule": claim.rule}
-    if claim.experiment is None:
-        return row | {
-            "value": None, "low": None, "high": None, "seeds": 0, "scale": "paper", "data": None,
-            "records": [], "verdict": "not measured yet",
-        }  # fmt: skip
-    curves = experiments.load(claim.experiment, scale, device)
-    values = claim.measure(curves)
-    first = from_canonical(next(iter(curves.values())).attrs["spec"])
-    numbers = interval(values)
-    shown = [10**number if claim.log else number for number in numbers]
-    files = [file_name(spec) for group in experiments.specs(claim.experiment, scale).values() for spec in group]
-    return row | {
-        **dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown))),
-        "seeds": len(values),
-        "scale": scale,
-        "data": next(iter(curves.values())).attrs["data"],
-        "records": files,
-        "verdict": verdict(claim, values, first.network),
-    }
-
-
 def get(id: str) -> Claim:
     """The claim called `id`."""
     known = {claim.id: claim for claim in CLAIMS}
     check_choice("claim", id, known)
     return known[id]
-
-
-def sentence(row: dict[str, Any]) -> str:
-    """A ledger row's verdict with its number, interval and rule, for captions and prose."""
-    if row["value"] is None:
-        return f"{row['verdict'].capitalize()}."
-    ends = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
-    return f"{row['verdict'].capitalize()}: {row['value']:.3g}{ends} ({row['rule']}; {row['seeds']} seeds)."
-
-
-def lines(ids: Iterable[str], scale: str, device: str = "cpu") -> str:
-    """A line a claim, "id: value [low, high], verdict" in two digits: what the regression tests compare."""
-    found = []
-    for id in ids:
-        row = evaluate(get(id), scale, device)
-        ends = "" if row["low"] is None else f" [{row['low']:.1e}, {row['high']:.1e}]"
-        value = "no finite value" if row["value"] is None else f"{row['value']:.1e}{ends}"
-        found.append(f"{id}: {value}, {row['verdict']}")
-    return "\n".join(found)
-
-
-def count(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """How many rows of the ledger have each verdict, all verdicts in a fixed order."""
-    return {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS}
-
-
-def ledger(scale: str, device: str = "cpu") -> list[dict[str, Any]]:
-    """Every claim's row at `scale`, empirical ones first, then those of the theory."""
-    check_choice("scale", scale, experiments.SCALES)
-    return [evaluate(claim, scale, device) for claim in CLAIMS] + theory_claims(TRIALS[scale])
-
-
-def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The ledger as a table of short text, for pages and terminals."""
-    return pd.DataFrame(
-        {
-            "claim": [row["id"] for row in rows],
-            "where": [row["where"] for row in rows],
-            "paper": [row["paper"] for row in rows],
-            "value": ["" if row["value"] is None else f"{row['value']:.3g}" for row in rows],
-            "95 % interval": [
-                "" if row["low"] is None else f"{row['low']:.3g} to {row['high']:.3g}" for row in rows
-            ],
-            "seeds": [row["seeds"] or "" for row in rows],
-            "scale": [row["scale"] for row in rows],
-            "verdict": [row["verdict"] for row in rows],
-        }
-    )
-
-
-def page(rows: list[dict[str, Any]]) -> Any:
-    """The ledger as an HTML table, a row a claim, which carries its id as anchor."""
-    from IPython.display import HTML
-
-    shown = table(rows).drop(columns="claim")
-    head = "".join(f"<th>{name}</th>" for name in shown.columns)
-    body = "".join(
-        f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">'
-        + "".join(f"<td>{html.escape(str(value))}</td>" for value in cells)
-        + "</tr>"
-        for row, cells in zip(rows, shown.values.tolist())
-    )
-    return HTML(f'<table class="bn-ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')

@@ -29,7 +29,7 @@ def run(experiment: Positional[str], scale: str = "laptop", device: str = "cpu",
         device: cpu or cuda.
         jobs: runs side by side.
     """
-    from lib import claims, experiments, figures, records
+    from lib import claims, experiments, figures, ledger, records
     from lib.training import check_device
 
     check_device(device)
@@ -43,8 +43,8 @@ def run(experiment: Positional[str], scale: str = "laptop", device: str = "cpu",
             print(path)
     for claim in claims.CLAIMS:
         if claim.experiment == experiment:
-            row = claims.evaluate(claim, scale, device)
-            print(f"{row['id']}: {row['paper']} {claims.sentence(row)}")
+            row = ledger.evaluate(claim, scale, device)
+            print(f"{row['id']}: {row['paper']} {ledger.sentence(row)}")
     print(experiments.provenance(experiments.load(experiment, scale, device)))
 
 
@@ -103,10 +103,10 @@ def claims(
         device: cpu or cuda, for records that have to be made.
         as_json: a list of objects instead of a table.
     """
-    from lib import claims as known
+    from lib import ledger
 
-    rows = known.ledger(scale, device)
-    print(json.dumps(rows, indent=1) if as_json else known.table(rows).to_string(index=False, max_colwidth=60))
+    rows = ledger.rows(scale, device)
+    print(json.dumps(rows, indent=1) if as_json else ledger.table(rows).to_string(index=False, max_colwidth=60))
 
 
 def book(scale: str = "laptop", device: str = "cpu", jobs: int = 2) -> None:
@@ -128,6 +128,17 @@ def reference() -> None:
 
     for path in references.reference():
         print(path)
+
+
+def summary(scale: str = "laptop") -> None:
+    """Print the table of the README's section on what is reproduced, from the committed records.
+
+    Args:
+        scale: smoke, laptop or paper.
+    """
+    from lib import ledger
+
+    print(ledger.summary(scale))
 
 
 def verify(steps: int = 20) -> None:
@@ -157,6 +168,7 @@ COMMANDS = {
     "claims": claims,
     "book": book,
     "reference": reference,
+    "summary": summary,
     "verify": verify,
 }
 

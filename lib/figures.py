@@ -20,7 +20,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib import claims, experiments
+from lib import claims, experiments, ledger
 from lib.errors import check_choice
 from lib.records import from_canonical
 
@@ -329,8 +329,8 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
     check_choice("figure", name, FIGURES)
     experiment, title, function = FIGURES[name]
     curves = experiments.load(experiment, scale, device)
-    rows = [claims.evaluate(claims.get(id), scale, device) for id in ids]
-    says = [f"{row['paper']} {claims.sentence(row)}" for row in rows]
+    rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]
+    says = [f"{row['paper']} {ledger.sentence(row)}" for row in rows]
     items = "".join(f"<li>{html.escape(text)}</li>" for text in says)
     caption = (
         f"<p><strong>{html.escape(title)}.</strong></p>"

@@ -33,7 +33,7 @@ def vgg(spec: VGGSpec) -> nn.Sequential:
     def width(channels: int) -> int:
         return max(1, round(channels * spec.width))
 
-    def add(weight: nn.Module, channels: int) -> list[nn.Module]:
+    def add(weight: nn.Module, channels: int) -> None:
         nn.init.xavier_uniform_(weight.weight, generator=generator)
         nn.init.zeros_(weight.bias)
         index = len(layers) + 1
@@ -47,9 +47,8 @@ def vgg(spec: VGGSpec) -> nn.Sequential:
                 block.append(ActivationNoise(spec.noise, seed))
             block.append(nn.ReLU())
         layers[f"layer{index}"] = nn.Sequential(*block)
-        return block
 
-    channels, block = 3, None
+    channels = 3
     for item in VGG_PLANS[spec.depth]:
         if item == "M":
             layers[f"layer{len(layers)}"].append(nn.MaxPool2d(2))

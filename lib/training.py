@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from lib import linear, probes
 from lib.data import Images, load_images
 from lib.errors import UsageError
-from lib.models import vgg, weights
+from lib.models import vgg
 from lib.specs import LinearSpec, Spec, VGGSpec
 
 BINS = 40

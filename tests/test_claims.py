@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lib import claims, experiments
+from lib import claims, experiments, ledger
 from lib.errors import UsageError
 from lib.specs import LinearSpec, VGGSpec
 
@@ -28,13 +28,13 @@ KEYS = {"id", "where", "paper", "rule", "value", "low", "high", "seeds", "scale"
 )
 def test_verdicts_follow_the_interval(side, values, expected):
     claim = claims.Claim("x", "", "", "", side=side, bound=0.5)
-    assert claims.verdict(claim, np.array(values), "vgg") == expected
+    assert ledger.verdict(claim, np.array(values), "vgg") == expected
 
 
 def test_deep_linear_networks_need_five_seeds():
     claim = claims.Claim("x", "", "", "", bound=0.5)
-    assert claims.verdict(claim, np.full(4, 1.0) + np.arange(4) / 100, "deep_linear") == "partly"
-    assert claims.verdict(claim, np.full(5, 1.0) + np.arange(5) / 100, "deep_linear") == "reproduced"
+    assert ledger.verdict(claim, np.full(4, 1.0) + np.arange(4) / 100, "deep_linear") == "partly"
+    assert ledger.verdict(claim, np.full(5, 1.0) + np.arange(5) / 100, "deep_linear") == "reproduced"
 
 
 def test_interval_is_students():
@@ -42,8 +42,8 @@ def test_interval_is_students():
 
     values = np.random.default_rng(0).normal(size=7)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert claims.interval(values) == pytest.approx((values.mean(), low, high))
-    assert math.isnan(claims.interval(np.array([1.0]))[1])
+    assert ledger.interval(values) == pytest.approx((values.mean(), low, high))
+    assert math.isnan(ledger.interval(np.array([1.0]))[1])
 
 
 def _curve(spec, **arrays):
@@ -77,8 +77,8 @@ def test_two_orders_of_magnitude_is_seen_where_it_is_there():
     spec = VGGSpec()
     near = {"none": _curve(spec, grad_change=100 * changes), "batchnorm": _curve(spec, grad_change=changes)}
     far = {"none": _curve(spec, grad_change=3 * changes), "batchnorm": _curve(spec, grad_change=changes)}
-    assert claims.verdict(claim, claim.measure(near), "vgg") == "reproduced"
-    assert claims.verdict(claim, claim.measure(far), "vgg") == "not reproduced"
+    assert ledger.verdict(claim, claim.measure(near), "vgg") == "reproduced"
+    assert ledger.verdict(claim, claim.measure(far), "vgg") == "not reproduced"
 
 
 def test_every_claim_has_its_own_id_and_a_known_experiment():
@@ -88,28 +88,28 @@ def test_every_claim_has_its_own_id_and_a_known_experiment():
 
 
 @pytest.fixture(scope="module")
-def ledger():
-    return claims.ledger("smoke")
+def entries():
+    return ledger.rows("smoke")
 
 
-def test_ledger_has_every_key_and_nothing_reproduced_at_smoke_scale(ledger):
-    assert all(KEYS <= set(row) for row in ledger)
-    json.dumps(ledger, allow_nan=False)
-    empirical = [row for row in ledger if row["scale"] == "smoke"]
+def test_ledger_has_every_key_and_nothing_reproduced_at_smoke_scale(entries):
+    assert all(KEYS <= set(row) for row in entries)
+    json.dumps(entries, allow_nan=False)
+    empirical = [row for row in entries if row["scale"] == "smoke"]
     assert len(empirical) >= 50
     # Two seeds are never enough.
     assert {row["verdict"] for row in empirical} <= {"partly", "not reproduced"}
-    assert {row["verdict"] for row in ledger} <= set(claims.VERDICTS)
-    assert sum(claims.count(ledger).values()) == len(ledger)
+    assert {row["verdict"] for row in entries} <= set(ledger.VERDICTS)
+    assert sum(ledger.count(entries).values()) == len(entries)
 
 
-def test_ledger_reads_as_table_and_page(ledger):
-    table = claims.table(ledger)
-    assert len(table) == len(ledger) and table.verdict.notna().all()
-    page = claims.page(ledger).data
-    assert all(f'id="{row["id"]}"' in page for row in ledger)
-    assert claims.lines(["fig-4a"], "smoke").startswith("fig-4a: ")
-    assert "Not measured yet." == claims.sentence(claims.evaluate(claims.get("acc-bn"), "laptop"))
+def test_ledger_reads_as_table_and_page(entries):
+    table = ledger.table(entries)
+    assert len(table) == len(entries) and table.verdict.notna().all()
+    page = ledger.page(entries).data
+    assert all(f'id="{row["id"]}"' in page for row in entries)
+    assert ledger.lines(["fig-4a"], "smoke").startswith("fig-4a: ")
+    assert "Not measured yet." == ledger.sentence(ledger.evaluate(claims.get("acc-bn"), "laptop"))
 
 
 def test_paper_scale_is_the_papers_protocol():

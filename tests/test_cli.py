@@ -99,10 +99,10 @@ def test_failures_exit_1_and_interrupts_130(monkeypatch, capsys):
 
 
 def test_claims_as_json(monkeypatch, capsys):
-    from lib import claims
+    from lib import claims, ledger
 
-    row = claims.evaluate(claims.get("acc-bn"), "laptop")
-    monkeypatch.setattr(claims, "ledger", lambda *_: [row])
+    row = ledger.evaluate(claims.get("acc-bn"), "laptop")
+    monkeypatch.setattr(ledger, "rows", lambda *_: [row])
     assert cli.main(["claims", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [row]
     assert cli.main(["claims"]) == 0

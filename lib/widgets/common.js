@@ -60,9 +60,9 @@ function slider(label, range, start, format, changed) {
 const STYLE = `
 .bn-widget { font: 14px/1.4 system-ui, sans-serif; max-width: 960px; }
 .bn-widget .bn-controls { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 2px 18px; }
-.bn-widget .bn-slider { display: grid; grid-template-columns: 7.5em minmax(80px, 1fr) 5.5em; gap: 8px; align-items: center; min-height: 32px; }
+.bn-widget .bn-slider { display: grid; grid-template-columns: 8.5em minmax(80px, 1fr) 5em; gap: 8px; align-items: center; min-height: 32px; }
 .bn-widget .bn-slider input { width: 100%; min-height: 24px; }
-.bn-widget .bn-plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 8px; margin: 6px 0; }
+.bn-widget .bn-plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(205px, 1fr)); gap: 8px; margin: 6px 0; }
 .bn-widget canvas { width: 100%; height: 230px; display: block; }
 .bn-widget .bn-readout { min-height: 3em; margin: 4px 0; }
 .bn-widget .bn-legend span { margin-right: 1em; white-space: nowrap; }
@@ -105,22 +105,27 @@ function redrawing(root, draw) {
 function shortNumber(x) {
   if (x === 0) return "0";
   const size = Math.abs(x);
-  return size >= 1e4 || size < 1e-2 ? x.toExponential(0).replace("e+", "e") : String(+x.toPrecision(3));
+  if (size < 1e4 && size >= 1e-2) return String(+x.toPrecision(3));
+  return x.toExponential(2).replace(/\.?0*e\+?/, "e");
 }
 
+// Positions and labels of an axis; on a log axis `low` and `high` are powers of ten.
 function ticks(low, high, log) {
-  if (log) {
-    const every = Math.max(1, Math.ceil((high - low) / 5));
+  if (log && high - low > 1.5) {
+    const every = Math.ceil((high - low) / 5);
     const found = [];
-    for (let power = Math.ceil(low); power <= high; power += every) found.push(power);
-    // Less than a decade: the ends say more than nothing.
-    return found.length > 1 ? found : [low + 0.05 * (high - low), high - 0.05 * (high - low)];
+    for (let power = Math.ceil(low); power <= high; power += every) found.push([power, shortNumber(10 ** power)]);
+    return found;
   }
-  const raw = (high - low) / 4;
+  const [first, last] = log ? [10 ** low, 10 ** high] : [low, high];
+  const raw = (last - first) / 5;
   const unit = 10 ** Math.floor(Math.log10(raw));
   const step = unit * [1, 2, 5, 10].find((factor) => factor * unit >= raw);
   const found = [];
-  for (let x = Math.ceil(low / step) * step; x <= high + 1e-9 * step; x += step) found.push(+x.toPrecision(12));
+  for (let x = Math.ceil(first / step) * step; x <= last + 1e-9 * step; x += step) {
+    const value = +x.toPrecision(12);
+    if (!log || value > 0) found.push([log ? Math.log10(value) : value, shortNumber(value)]);
+  }
   return found;
 }
 
@@ -146,7 +151,7 @@ function plot(canvas, { title, xlabel, bands = [], lines = [], bars = [], log = 
   if (!(high > low)) [low, high] = [(low || 0) - 0.5, (high || 0) + 0.5];
   if (!ylim) [low, high] = [low - 0.05 * (high - low), high + 0.05 * (high - low)];
   const [left, right] = [Math.min(...across), Math.max(...across)];
-  const box = { x: 52, y: 26, w: width - 62, h: height - 66 };
+  const box = { x: 52, y: 26, w: width - 66, h: height - 66 };
   const px = (x) => box.x + ((x - left) / (right - left || 1)) * box.w;
   const py = (y) => box.y + box.h - ((scale(y) - low) / (high - low)) * box.h;
 
@@ -154,17 +159,16 @@ function plot(canvas, { title, xlabel, bands = [], lines = [], bars = [], log = 
   g.fillStyle = colours.text;
   g.strokeStyle = colours.grid;
   g.textAlign = "right";
-  for (const tick of ticks(low, high, log)) {
+  for (const [tick, label] of ticks(low, high, log)) {
     const y = box.y + box.h - ((tick - low) / (high - low)) * box.h;
     g.beginPath();
     g.moveTo(box.x, y);
     g.lineTo(box.x + box.w, y);
     g.stroke();
-    g.fillText(shortNumber(log ? 10 ** tick : tick), box.x - 5, y + 4);
+    g.fillText(label, box.x - 5, y + 4);
   }
   g.textAlign = "center";
-  const marks = ticks(left, right, false);
-  for (const tick of marks) if (px(tick) < box.x + box.w - 8) g.fillText(shortNumber(tick), px(tick), box.y + box.h + 16);
+  for (const [tick, label] of ticks(left, right, false)) g.fillText(label, px(tick), box.y + box.h + 16);
   g.fillText(xlabel, box.x + box.w / 2, height - 6);
   g.textAlign = "left";
   g.font = "600 13px system-ui, sans-serif";

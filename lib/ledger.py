@@ -1,0 +1,165 @@
+"""The ledger: every claim judged by its rule on the records, and shown.
+
+The same evaluation feeds the tests, the numbers in the prose, the captions, the page and the README.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from scipy import stats
+
+from lib import claims, experiments
+from lib.errors import check_choice
+from lib.records import file_name, from_canonical
+from lib.theory_verdicts import theory_claims
+
+VERDICTS = ("reproduced", "partly", "not reproduced", "not testable", "not measured yet")
+#: Fewer seeds than this never count as reproduced.
+ENOUGH_SEEDS = {"vgg": 3, "deep_linear": 5}
+#: Random trials of each statement of the theory, by scale.
+TRIALS = {"smoke": 50, "laptop": 1_000, "paper": 1_000}
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % t-interval over seeds; the ends are NaN for fewer than two values."""
+    values = np.asarray(values, float)
+    mean = float(values.mean())
+    if len(values) < 2 or not np.isfinite(values).all():
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
+
+
+def verdict(claim: claims.Claim, values: np.ndarray, network: str) -> str:
+    """reproduced, partly or not reproduced, by the claim's rule; too few seeds are at most partly."""
+    mean, low, high = interval(values)
+    sign = 1 if claim.side == "above" else -1
+    if not sign * (mean - claim.bound) > 0:
+        return "not reproduced"
+    certain = sign * ((low if sign > 0 else high) - claim.bound) > 0
+    return "reproduced" if certain and len(values) >= ENOUGH_SEEDS[network] else "partly"
+
+
+def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, Any]:
+    """The claim's row of the ledger at `scale`.
+
+    Keys: id, where, paper, rule, value, low, high, seeds, scale, data, records, verdict.
+    Values of claims with `log` are factors.
+    """
+    row: dict[str, Any] = {"id": claim.id, "where": claim.where, "paper": claim.paper, "rule": claim.rule}
+    if claim.experiment is None:
+        return row | {
+            "value": None, "low": None, "high": None, "seeds": 0, "scale": "paper", "data": None,
+            "records": [], "verdict": "not measured yet",
+        }  # fmt: skip
+    curves = experiments.load(claim.experiment, scale, device)
+    values = claim.measure(curves)
+    first = from_canonical(next(iter(curves.values())).attrs["spec"])
+    numbers = interval(values)
+    shown = [10**number if claim.log else number for number in numbers]
+    files = [file_name(spec) for group in experiments.specs(claim.experiment, scale).values() for spec in group]
+    return row | {
+        **dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown))),
+        "seeds": len(values),
+        "scale": scale,
+        "data": next(iter(curves.values())).attrs["data"],
+        "records": files,
+        "verdict": verdict(claim, values, first.network),
+    }
+
+
+
+
+def _measured(row: dict[str, Any], form: str = ".3g") -> str:
+    """A row's value and interval, as text."""
+    if row["value"] is None:
+        return ""
+    ends = "" if row["low"] is None else f" [{row['low']:{form}}, {row['high']:{form}}]"
+    return f"{row['value']:{form}}{ends}"
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """A ledger row's verdict with its number, interval and rule, for captions and prose."""
+    if row["value"] is None:
+        return f"{row['verdict'].capitalize()}."
+    return f"{row['verdict'].capitalize()}: {_measured(row)} ({row['rule']}; {row['seeds']} seeds)."
+
+
+def lines(ids: Iterable[str], scale: str, device: str = "cpu") -> str:
+    """A line a claim, "id: value [low, high], verdict" in two digits: what the regression tests compare."""
+    found = []
+    for id in ids:
+        row = evaluate(claims.get(id), scale, device)
+        found.append(f"{id}: {_measured(row, '.1e') or 'no finite value'}, {row['verdict']}")
+    return "\n".join(found)
+
+
+def count(entries: list[dict[str, Any]]) -> dict[str, int]:
+    """How many rows of the ledger have each verdict, all verdicts in a fixed order."""
+    return {verdict: sum(row["verdict"] == verdict for row in entries) for verdict in VERDICTS}
+
+
+def rows(scale: str, device: str = "cpu") -> list[dict[str, Any]]:
+    """Every claim's row at `scale`, empirical ones first, then those of the theory."""
+    check_choice("scale", scale, experiments.SCALES)
+    return [evaluate(claim, scale, device) for claim in claims.CLAIMS] + theory_claims(TRIALS[scale])
+
+
+def table(entries: list[dict[str, Any]]) -> pd.DataFrame:
+    """The ledger as a table of short text, for pages and terminals."""
+    return pd.DataFrame(
+        {
+            "claim": [row["id"] for row in entries],
+            "verdict": [row["verdict"] for row in entries],
+            "where": [row["where"] for row in entries],
+            "the paper": [row["paper"] for row in entries],
+            "measured": [_measured(row) for row in entries],
+            "seeds": [row["seeds"] or "" for row in entries],
+            "scale": [row["scale"] for row in entries],
+        }
+    )
+
+
+def page(entries: list[dict[str, Any]]) -> HTML:
+    """The ledger as an HTML table, a row a claim, which carries its id as anchor."""
+    shown = table(entries).drop(columns="claim")
+    head = "".join(f"<th>{name}</th>" for name in shown.columns)
+    body = "".join(
+        f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">'
+        + "".join(f"<td>{html.escape(str(value))}</td>" for value in cells)
+        + "</tr>"
+        for row, cells in zip(entries, shown.values.tolist())
+    )
+    return HTML(f'<table class="bn-ledger mathjax_process"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+#: The claims that the README names, all on committed records.
+HEADLINES = (
+    "fig-1a", "fig-1b", "prose-larger-steps", "fig-1c", "fig-2", "prose-noise-prevents-training", "fig-3-vgg-cosine",
+    "fig-3-vgg-l2", "fig-4a", "fig-4b", "fig-4c", "prose-two-orders",
+)  # fmt: skip
+
+
+def summary(scale: str) -> str:
+    """The README's table: the headline claims at `scale`, in Markdown."""
+    entries = [evaluate(claims.get(id), scale) for id in HEADLINES]
+    lines_ = ["| the paper | measured | verdict |", "|---|---|---|"]
+    lines_ += [f"| {row['paper']} | {_measured(row)} | {row['verdict']} |" for row in entries]
+    first = next(iter(experiments.load("fig-4", scale).values()))
+    spec = from_canonical(first.attrs["spec"])
+    return "\n".join(
+        [
+            f"VGG at {spec.width:g} of its width, {spec.steps:,} steps, {first.sizes['seed']} seeds, "
+            f"{experiments.DESCRIPTIONS[spec.data]}; 95 % intervals. "
+            "The book has the rules, the deep linear networks and the theory.",
+            "",
+            *lines_,
+        ]
+    )
