@@ -311,7 +311,7 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
 class Shown:
     """A figure with its alternative text and caption, as HTML."""
 
-    def __init__(self, figure: Figure, alt: str, caption: str) -> None:
+    def __init__(self, figure: Figure, alt: str, caption: str = "") -> None:
         self.figure, self._alt, self._caption = figure, alt, caption
 
     def _repr_html_(self) -> str:
@@ -319,8 +319,8 @@ class Shown:
         self.figure.savefig(buffer, format="png", dpi=130)
         image = base64.b64encode(buffer.getvalue()).decode()
         return (
-            f'<figure class="bn-figure"><img alt="{html.escape(self._alt)}" '
-            f'src="data:image/png;base64,{image}"><figcaption>{self._caption}</figcaption></figure>'
+            f'<figure class="bn-figure"><div class="bn-scroll"><img alt="{html.escape(self._alt)}" '
+            f'src="data:image/png;base64,{image}"></div><figcaption>{self._caption}</figcaption></figure>'
         )
 
 

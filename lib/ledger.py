@@ -18,13 +18,11 @@ from scipy import stats
 from lib import claims, experiments
 from lib.errors import check_choice
 from lib.records import file_name, from_canonical
-from lib.theory_verdicts import theory_claims
+from lib.theory.verdicts import TRIALS, theory_claims
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable", "not measured yet")
 #: Fewer seeds than this never count as reproduced.
 ENOUGH_SEEDS = {"vgg": 3, "deep_linear": 5}
-#: Random trials of each statement of the theory, by scale.
-TRIALS = {"smoke": 50, "laptop": 1_000, "paper": 1_000}
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:

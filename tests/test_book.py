@@ -1,6 +1,7 @@
 """The build: chapters checked and executed, what is up to date skipped, the site kept safe."""
 
 import errno
+import json
 import time
 
 import nbformat
@@ -10,6 +11,7 @@ import yaml
 from lib import assets, book
 from lib.book import build, execute_all
 from lib.chapters import (
+    ROOT,
     chapters,
     code_cells,
     execute,
@@ -310,6 +312,41 @@ def test_without_npm_the_site_uses_the_network_and_the_build_says_so(
     assert "require" in loader and own == "widget-modules.js" and "embed-amd" in manager
     assert loader.startswith("https://") and manager.startswith("https://")
     assert "mathjax_path" not in settings
+
+
+def test_assets_are_installed_once_and_again_when_the_lockfile_changes(without_assets, monkeypatch):
+    root = without_assets
+    log = root / "npm.log"
+    files = [name.replace("*", "icons") for name in assets.FILES]
+    folders = [name for name in files if not name.endswith((".js", ".woff2"))]
+    made = [f"{name}/inside.js" if name in folders else name for name in files]
+    script = root / "npm"
+    script.write_text(
+        f"#!/bin/sh\necho $PWD $@ >> {log}\n"
+        + "".join(f"mkdir -p $(dirname node_modules/{name}); touch node_modules/{name}\n" for name in made)
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(assets, "npm_command", lambda: str(script))
+    target = assets.vendor(root)
+    assert target == root / "_build" / "vendor"
+    for name in ("require.js", "embed-amd.js", "anywidget.js", "@jupyter-widgets/icons.woff2",
+                 "mathjax/output/chtml/inside.js"):  # fmt: skip
+        assert (target / name).is_file(), name
+    assets.vendor(root)
+    assert len(log.read_text().splitlines()) == 1
+    assert "ci --ignore-scripts" in log.read_text()
+    lock = root / assets.NPM / "package-lock.json"
+    lock.write_text(lock.read_text() + "\n")
+    assets.vendor(root)
+    assert len(log.read_text().splitlines()) == 2
+    assert not (root / "_build" / "npm").exists()
+
+
+def test_lockfile_has_hashes_and_no_addresses_of_packages():
+    lock = json.loads((ROOT / assets.NPM / "package-lock.json").read_text())["packages"]
+    packages = [package for name, package in lock.items() if name]
+    assert packages and all("integrity" in package for package in packages)
+    assert not any("resolved" in package for package in packages)
 
 
 def test_prepared_site_keeps_the_order_of_scripts(built):

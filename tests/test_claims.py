@@ -146,3 +146,18 @@ def test_unknown_names_are_named():
         experiments.specs("fig-4", "huge")
     with pytest.raises(UsageError, match="claim is 'fig-99'"):
         claims.get("fig-99")
+
+
+def test_everything_the_laptop_book_shows_of_vgg_is_committed():
+    from lib import records
+
+    needed = [spec for spec in experiments.unique(experiments.EXPERIMENTS, "laptop") if isinstance(spec, VGGSpec)]
+    missing = [spec.canonical() for spec in needed if not (records.COMMITTED / records.file_name(spec)).is_file()]
+    assert not missing
+
+
+def test_the_readme_holds_the_summary_of_the_records():
+    from lib import records
+
+    readme = (records.LIB.parent / "README.md").read_text()
+    assert ledger.summary("laptop") in readme, "put the output of `python -m lib summary` into README.md"

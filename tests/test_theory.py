@@ -9,13 +9,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lib import theory, theory_symbolic
+from lib.theory import formulas, symbolic
 from lib.errors import UsageError
-from lib.theory import dot, form
-from lib.theory_examples import EXAMPLES, vector
-from lib.theory_evidence import Evidence, Statement, judge
-from lib.theory_samples import LOSSES, layers
-from lib.theory_verdicts import evaluate, result, theory_claims, verdict_list, verdict_table
+from lib.theory.formulas import dot, form
+from lib.theory.examples import EXAMPLES, vector
+from lib.theory.evidence import Evidence, Statement, judge
+from lib.theory.samples import LOSSES, layers
+from lib.theory.verdicts import evaluate, result, theory_claims, verdict_list, verdict_table
 from lib.widgets.projection import Projection, projection
 
 TOLERANCE = 1e-10
@@ -42,7 +42,7 @@ epsilons = st.one_of(st.just(0.0), st.floats(1e-6, 1.0))
 
 def autograd(y, g, H, gamma, eps):
     """dLhat/dy and d2Lhat/dy2 for L = <g, z - z0> + (z - z0)^T H (z - z0) / 2, through the norm itself."""
-    z0 = theory.batchnorm(y, gamma, vector(0.3), eps)
+    z0 = formulas.batchnorm(y, gamma, vector(0.3), eps)
 
     def loss(y):
         z = gamma * (y - y.mean()) / (y.var(correction=0) + eps).sqrt() + 0.3 - z0
@@ -64,13 +64,13 @@ def close(a, b, scale):
 def test_gradient_hessian_and_corrected_theorems(unit, eps):
     y, g, H, gamma, *_ = unit
     v, Q = autograd(y, g, H, gamma, eps)
-    _, s = theory.normalize(y, eps)
-    close(theory.gradient(y, g, gamma, eps), v, gamma.abs() / s * g.norm())
+    _, s = formulas.normalize(y, eps)
+    close(formulas.gradient(y, g, gamma, eps), v, gamma.abs() / s * g.norm())
     size = gamma.abs() / s**2 * (gamma.abs() * H.norm() + g.norm())
-    close(theory.hessian(y, g, H, gamma, eps), Q, size)
-    first, second, condition = theory.smoothness(y, g, H, gamma, eps)
+    close(formulas.hessian(y, g, H, gamma, eps), Q, size)
+    first, second, condition = formulas.smoothness(y, g, H, gamma, eps)
     close(first.corrected, form(v, Q), first.scale)
-    sides = theory.lipschitz(y, g, gamma, eps)
+    sides = formulas.lipschitz(y, g, gamma, eps)
     close(sides.corrected, v @ v, sides.scale)
     if eps == 0:
         close(first.printed, form(v, Q), first.scale)
@@ -81,11 +81,11 @@ def test_gradient_hessian_and_corrected_theorems(unit, eps):
 @settings(max_examples=100)
 def test_the_printed_theorem_4_1_fails_unless_its_last_term_vanishes(unit):
     y, g, _, gamma, *_ = unit
-    yhat, _ = theory.normalize(y)
+    yhat, _ = formulas.normalize(y)
     assume(abs(gamma) > 1e-3 and dot(g, yhat) ** 2 > 1e-6 * dot(g, g))
-    sides = theory.lipschitz(y, g, gamma)
+    sides = formulas.lipschitz(y, g, gamma)
     assert sides.lhs > sides.printed + 1e-8 * sides.scale
-    orthogonal = theory.lipschitz(y, theory.project(yhat, g) + 0.7, gamma)
+    orthogonal = formulas.lipschitz(y, formulas.project(yhat, g) + 0.7, gamma)
     close(orthogonal.lhs, orthogonal.printed, orthogonal.scale)
 
 
@@ -94,7 +94,7 @@ def test_the_printed_theorem_4_1_fails_unless_its_last_term_vanishes(unit):
 def test_maximum_over_inputs_is_attained_and_never_exceeded(unit, bound):
     _, v, A, _, t, B = unit
     bound = vector(bound)
-    value, u = theory.ball_maximum(v, A, bound)
+    value, u = formulas.ball_maximum(v, A, bound)
     scale = bound**4 * torch.linalg.matrix_norm(A) * (v @ v)
     close(value, form(u, A), scale)
     assert u @ u <= bound**2 * (u @ v) + TOLERANCE * bound**4 * (v @ v)
@@ -106,19 +106,19 @@ def test_maximum_over_inputs_is_attained_and_never_exceeded(unit, bound):
 
 def test_ball_maximum_in_the_hard_case():
     # v has no part along the steep direction: the best u is halfway there and at full width to the side.
-    value, u = theory.ball_maximum(vector(2, 0), torch.diag(vector(0, 1)), vector(1))
+    value, u = formulas.ball_maximum(vector(2, 0), torch.diag(vector(0, 1)), vector(1))
     assert value == pytest.approx(1) and u.abs().tolist() == pytest.approx([1, 1])
-    assert theory.ball_maximum(vector(1, 1), -torch.eye(2, dtype=torch.float64), vector(1))[0] == 0
+    assert formulas.ball_maximum(vector(1, 1), -torch.eye(2, dtype=torch.float64), vector(1))[0] == 0
 
 
 @given(one_unit)
 @settings(max_examples=60)
 def test_lemma_algebra_and_matching_constants(unit):
     w0, w_star, *_ = unit
-    _, distance, bound = theory.initialization(w0, w_star)
+    _, distance, bound = formulas.initialization(w0, w_star)
     close(distance, bound, w0 @ w0 + w_star @ w_star)
     for eps in (0.0, 0.1):
-        close(theory.batchnorm(w0, *theory.matching_constants(w0, eps), eps), w0, w0.norm())
+        close(formulas.batchnorm(w0, *formulas.matching_constants(w0, eps), eps), w0, w0.norm())
 
 
 # The verdicts
@@ -174,9 +174,9 @@ def test_judge_has_all_four_verdicts():
     assert (mixed.trials, mixed.violations, mixed.kept) == (8, 2, 2)
 
 
-@pytest.mark.parametrize("name", theory_symbolic.IDENTITIES)
+@pytest.mark.parametrize("name", symbolic.IDENTITIES)
 def test_identities_hold_with_symbols(name):
-    assert theory_symbolic.IDENTITIES[name]()
+    assert symbolic.IDENTITIES[name]()
 
 
 HAND = {
@@ -217,9 +217,9 @@ def test_lists_and_tables_name_every_statement():
 
 def test_residuals_see_a_wrong_formula(monkeypatch):
     for name in ("separation", "projection", "own_gradients", "matching_constants"):
-        right = getattr(theory, name)
+        right = getattr(formulas, name)
         off = lambda *unit, right=right: tuple(1.0001 * a for a in right(*unit))  # noqa: E731
-        monkeypatch.setattr(theory, name, off if name.endswith("s") else lambda *unit, right=right: 1.0001 * right(*unit))
+        monkeypatch.setattr(formulas, name, off if name.endswith("s") else lambda *unit, right=right: 1.0001 * right(*unit))
     results = evaluate.__wrapped__(16)
     for id in ("thm-4.2-first", "obs-4.3-activations"):
         assert result(results, id).worst_corrected > TOLERANCE
@@ -242,7 +242,7 @@ def test_layer_terms_agree_with_one_unit_at_a_time(eps):
     z = norm(y)
     g, hvp = torch.func.grad(loss)(z.detach()), lambda d: torch.func.jvp(torch.func.grad(loss), (z.detach(),), (d,))[1]
     v = torch.autograd.grad(loss(z), y)[0]
-    terms = theory.layer_terms(y, g, gamma, eps, hvp, units=(2, 0))
+    terms = formulas.layer_terms(y, g, gamma, eps, hvp, units=(2, 0))
     rows = lambda a: a.detach().transpose(0, 1).reshape(3, -1)  # noqa: E731
     assert terms["bn"].tolist() == pytest.approx(rows(v).square().sum(1).tolist())
     assert terms["mean"].tolist() == pytest.approx((rows(g).sum(1) ** 2 / 40).tolist())
@@ -254,7 +254,7 @@ def test_layer_terms_agree_with_one_unit_at_a_time(eps):
             return loss(torch.cat([whole[:unit], values[None], whole[unit + 1 :]]).reshape(3, 4, 5, 2).transpose(0, 1))
 
         H = torch.func.hessian(one)(rows(z)[unit])[index][:, index]
-        first, _, condition = theory.smoothness(rows(y)[unit], rows(g)[unit], H, gamma[unit], eps)
+        first, _, condition = formulas.smoothness(rows(y)[unit], rows(g)[unit], H, gamma[unit], eps)
         assert terms["quadratic"][place].item() == pytest.approx(first.corrected.item())
         assert bool(terms["condition"][place]) == bool(condition)
         assert terms["form_plain"][place].item() == pytest.approx(form(rows(g)[unit], H).item())
@@ -262,20 +262,20 @@ def test_layer_terms_agree_with_one_unit_at_a_time(eps):
 
 def test_layer_terms_without_products_and_with_wrong_shapes():
     y, g = torch.randn(2, 6, 3)
-    terms = theory.layer_terms(y, g, torch.ones(3))
+    terms = formulas.layer_terms(y, g, torch.ones(3))
     assert terms["removed"].dtype == torch.float64 and bool(((terms["removed"] >= 0) & (terms["removed"] <= 1)).all())
     with pytest.raises(UsageError, match="must be"):
-        theory.layer_terms(y, g, torch.ones(4))
+        formulas.layer_terms(y, g, torch.ones(4))
     with pytest.raises(UsageError, match="eps"):
-        theory.layer_terms(y, g, torch.ones(3), eps=-1)
+        formulas.layer_terms(y, g, torch.ones(3), eps=-1)
 
 
 def test_units_that_cannot_be_normalized():
     with pytest.raises(UsageError, match="constant"):
-        theory.normalize(torch.ones(4))
+        formulas.normalize(torch.ones(4))
     with pytest.raises(UsageError, match="2 or more"):
-        theory.normalize(torch.ones(1))
-    assert theory.normalize(torch.ones(4), 0.1)[0].tolist() == [0, 0, 0, 0]
+        formulas.normalize(torch.ones(1))
+    assert formulas.normalize(torch.ones(4), 0.1)[0].tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -302,7 +302,7 @@ def test_widget_computes_what_the_library_does(tmp_path):
     done = subprocess.run([node, "--input-type=module", "-e", program], capture_output=True, text=True, check=True)
     for (y, g, h, gamma), found in zip(units, json.loads(done.stdout), strict=True):
         y, g, H, gamma = vector(*y), vector(*g), torch.diag(vector(*h)), vector(gamma)
-        sides, (first, second, _) = theory.lipschitz(y, g, gamma), theory.smoothness(y, g, H, gamma)
+        sides, (first, second, _) = formulas.lipschitz(y, g, gamma), formulas.smoothness(y, g, H, gamma)
         close(vector(found["left"], found["printed41"], found["corrected41"]), torch.stack(sides[:3]), sides.scale)
         mine = torch.stack([first.lhs, first.printed, second.printed])
         close(vector(found["quadratic"], found["first42"], found["second42"]), mine, second.scale)

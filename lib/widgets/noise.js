@@ -80,7 +80,7 @@ function render({ model, el }) {
     const means = batches.map(mean);
     const spreads = batches.map(deviation);
     plot(canvases[0], {
-      title: "one activation: mean ± spread",
+      title: "mean ± spread",
       xlabel: "time step",
       ylim: [-4, 4],
       bands: [{ x: steps, low: means.map((m, t) => m - spreads[t]), high: means.map((m, t) => m + spreads[t]), colour: COLOURS.noisy }],
@@ -98,7 +98,7 @@ function render({ model, el }) {
       if (bin >= 0 && bin < bins) shares[bin] += bins / 10 / 256;
     }
     plot(canvases[1], {
-      title: `distribution at time step ${moment.value()}`,
+      title: `time step ${moment.value()}`,
       xlabel: "activation",
       ylim: [0, 0.7],
       bars: [{ x: centres, y: shares, width: 10 / bins, colour: COLOURS.noisy }],
@@ -109,7 +109,7 @@ function render({ model, el }) {
     const live = curves.live;
     const line = (curve, norm, colour, dash) => ({ x: curve.steps, y: curve[norm], colour, width: 2, dash });
     plot(canvases[2], {
-      title: `training accuracy, noise ${strength.value()}× paper`,
+      title: `accuracy, noise ${strength.value()}×`,
       xlabel: "step",
       ylim: [0, 1],
       lines: [

@@ -1,4 +1,4 @@
-// Theorems 4.1 and 4.2 for one unit and two or three samples; the formulas are those of lib/theory.py at eps = 0.
+// Theorems 4.1 and 4.2 for one unit and two or three samples; the formulas are those of lib/theory/formulas.py at eps = 0.
 
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const mean = (a) => a.reduce((sum, value) => sum + value, 0) / a.length;

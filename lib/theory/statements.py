@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lib import theory_theorems as theorems
-from lib.theory_equations import CHECKS
-from lib.theory_examples import EXAMPLES
-from lib.theory_evidence import Statement
+from lib.theory import theorems
+from lib.theory.equations import CHECKS
+from lib.theory.evidence import Statement
+from lib.theory.examples import EXAMPLES
 
 _PG = r"\tfrac{\gamma^2}{\sigma_j^2}\bigl(\|g\|^2 - \tfrac1m\langle\mathbf 1,g\rangle^2 - \tfrac1m\langle g,\hat y_j\rangle^2\bigr)"
 _GARBLED = "The text this was read from may be garbled here: it cannot be told from it whether the slip is the paper's."

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
-from lib import theory
-from lib.theory import dot, form, mean_part, outer
-from lib.theory_samples import LOSSES, Landscapes, Layers
-from lib.theory_evidence import Evidence, excess, relative
+from lib.theory import formulas
+from lib.theory.evidence import Evidence, excess, relative
+from lib.theory.formulas import dot, form, mean_part, outer
+from lib.theory.samples import LOSSES, Landscapes, Layers
 
 
 class Terms:
@@ -22,7 +22,7 @@ class Terms:
         self.I, self.M = torch.eye(m, dtype=torch.float64), torch.ones(m, m, dtype=torch.float64)
         self.gamma, self.s, self.yhat, self.g, self.H = layers.gamma, layers.s, layers.yhat, layers.g, layers.H
         self.c, self.mu, self.gc = dot(self.g, self.yhat), self.g.mean(-1), self.g - mean_part(self.g)
-        self.P, self.yy = theory.projection(self.yhat), outer(self.yhat, self.yhat)
+        self.P, self.yy = formulas.projection(self.yhat), outer(self.yhat, self.yhat)
         self.ratio = self.gamma / self.s
         self.gradient_size = self.ratio.abs() * self.g.norm(dim=-1)
         curvature = self.gamma.abs() * self.H.norm(dim=(-1, -2)) + self.g.norm(dim=-1)
@@ -92,7 +92,7 @@ def _product_rule(layers: Layers, t: Terms) -> Tensor:
 
 
 def _eq_9(layers: Layers) -> Evidence:
-    sides = theory.lipschitz(layers.y, layers.g, layers.gamma, layers.eps)
+    sides = formulas.lipschitz(layers.y, layers.g, layers.gamma, layers.eps)
     lhs = dot(layers.v, layers.v)
     return Evidence(relative(lhs - sides.printed, sides.scale), relative(lhs - sides.corrected, sides.scale))
 
@@ -162,7 +162,7 @@ def _eq_16(layers: Layers) -> Evidence:
 
 
 def _eq_17(layers: Layers) -> Evidence:
-    sides = theory.lipschitz(layers.y, layers.g, layers.gamma, layers.eps)
+    sides = formulas.lipschitz(layers.y, layers.g, layers.gamma, layers.eps)
     square = layers.bound**2
     lhs, size = maximal_gradient(layers, True), square * sides.scale
     return Evidence(excess(lhs, square * sides.printed, size), relative(lhs - square * sides.corrected, size))
@@ -215,7 +215,7 @@ def _factored(layers: Layers, t: Terms) -> Tensor:
 
 def _quadratic(right: Callable[[Layers, Terms], Tensor]) -> Callable[[Layers], Evidence]:
     def check(layers: Layers) -> Evidence:
-        first, _, _ = theory.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
+        first, _, _ = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
         lhs = form(layers.v, layers.Q)
         return Evidence(
             relative(lhs - right(layers, Terms(layers)), first.scale), relative(lhs - first.corrected, first.scale)
@@ -256,7 +256,7 @@ def _eq_57(layers: Layers) -> Evidence:
 
 def _eq_58(layers: Layers) -> Evidence:
     t, fourth = Terms(layers), layers.bound**4
-    maximum, u = theory.ball_maximum(layers.v, layers.Q, layers.bound)
+    maximum, u = formulas.ball_maximum(layers.v, layers.Q, layers.bound)
     a = t.g - t.yhat * (t.c / t.m)[:, None]
     size = fourth * t.hessian_size * t.g.norm(dim=-1) ** 2 * (1 + t.ratio**2)
     # u = K v belongs to K = u u^T / <u, v>, which is the smallest such K and must have norm at most bound^2.
@@ -271,7 +271,7 @@ def _eq_58(layers: Layers) -> Evidence:
 
 def _lemma_algebra(line: int) -> Callable[[Landscapes], Evidence]:
     def check(spaces: Landscapes) -> Evidence:
-        k, distance, _ = theory.initialization(spaces.w0, spaces.w_star)
+        k, distance, _ = formulas.initialization(spaces.w0, spaces.w_star)
         square, start = dot(spaces.w_star, spaces.w_star), dot(spaces.w0, spaces.w0)
         lhs = distance - (spaces.w0 - spaces.w_star).square().sum(-1)
         right = {
@@ -286,7 +286,7 @@ def _lemma_algebra(line: int) -> Callable[[Landscapes], Evidence]:
 
 def _eq_59(spaces: Landscapes) -> Evidence:
     """k W* is the point of the line through W* that is nearest to W0, so no other multiple can do better."""
-    k, distance, _ = theory.initialization(spaces.w0, spaces.w_star)
+    k, distance, _ = formulas.initialization(spaces.w0, spaces.w_star)
     other = (spaces.w0 - (k + 0.1)[:, None] * spaces.w_star).square().sum(-1)
     return Evidence(excess(distance, other, other))
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from lib.errors import check_number
-from lib.theory_samples import Numbers, all_landscapes, all_layers
-from lib.theory_statements import STATEMENTS
-from lib.theory_evidence import RULE, Result, judge
+from lib.theory.evidence import RULE, Result, judge
+from lib.theory.samples import Numbers, all_landscapes, all_layers
+from lib.theory.statements import STATEMENTS
 
 #: Random trials of each statement, by scale.
 TRIALS = {"smoke": 50, "laptop": 1000, "paper": 1000}

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib import theory
-from lib.theory import dot, form
+from lib.theory import formulas
+from lib.theory.formulas import dot, form
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ NO_BIAS, TARGET, W_STAR = torch.eye(3, 2, dtype=torch.float64), vector(1, -1, 1)
 
 
 def _theorem_4_1() -> tuple[Tensor, Tensor]:
-    sides = theory.lipschitz(TWO, TWO, ONE)
+    sides = formulas.lipschitz(TWO, TWO, ONE)
     return sides.lhs, sides.printed
 
 
 def _second_display(first_entry: float) -> tuple[Tensor, Tensor]:
-    _, second, _ = theory.smoothness(THREE, TILTED, torch.diag(vector(first_entry, 0, 0)), SIGMA)
+    _, second, _ = formulas.smoothness(THREE, TILTED, torch.diag(vector(first_entry, 0, 0)), SIGMA)
     return second.lhs, second.printed
 
 
 def _norms_preserved() -> tuple[Tensor, Tensor]:
-    _, second, _ = theory.smoothness(THREE, BEND, torch.eye(3, dtype=torch.float64), vector(2))
+    _, second, _ = formulas.smoothness(THREE, BEND, torch.eye(3, dtype=torch.float64), vector(2))
     return second.lhs, second.printed
 
 
 def _theorem_4_4() -> tuple[Tensor, Tensor]:
-    sides = theory.weight_lipschitz(TWO, TWO, ONE, vector(0.5))
+    sides = formulas.weight_lipschitz(TWO, TWO, ONE, vector(0.5))
     return sides.lhs, sides.printed
 
 
@@ -76,19 +76,19 @@ def _flat() -> Tensor:
 
 
 def _theorem_c_1() -> tuple[Tensor, Tensor]:
-    sides = theory.weight_smoothness(THREE, TILTED, _flat(), ONE, ONE)
+    sides = formulas.weight_smoothness(THREE, TILTED, _flat(), ONE, ONE)
     return sides.lhs, sides.printed
 
 
 def _no_bias_gradient() -> tuple[Tensor, Tensor]:
     y = NO_BIAS @ W_STAR
-    return (NO_BIAS.T @ theory.gradient(y, y - TARGET, SIGMA)).norm(), vector(0)
+    return (NO_BIAS.T @ formulas.gradient(y, y - TARGET, SIGMA)).norm(), vector(0)
 
 
 def _lemma_4_5() -> tuple[Tensor, Tensor]:
     optimum = vector(0, -1)
     nearest = optimum * dot(W_STAR, optimum) / dot(optimum, optimum)
-    return (W_STAR - nearest).square().sum(), theory.initialization(W_STAR, W_STAR)[2]
+    return (W_STAR - nearest).square().sum(), formulas.initialization(W_STAR, W_STAR)[2]
 
 
 def _eq_10() -> tuple[Tensor, Tensor]:
@@ -97,47 +97,47 @@ def _eq_10() -> tuple[Tensor, Tensor]:
 
 
 def _eq_18() -> tuple[Tensor, Tensor]:
-    return theory.weight_lipschitz(TWO, TWO, ONE, ONE).lhs, dot(TWO, TWO)
+    return formulas.weight_lipschitz(TWO, TWO, ONE, ONE).lhs, dot(TWO, TWO)
 
 
 def _eq_34() -> tuple[Tensor, Tensor]:
     g = 2 * TWO
-    exact = theory.hessian(TWO, g, torch.zeros(2, 2, dtype=torch.float64), ONE)
-    printed = exact + (theory.outer(TWO, g) - theory.outer(g, g)) / 2
+    exact = formulas.hessian(TWO, g, torch.zeros(2, 2, dtype=torch.float64), ONE)
+    printed = exact + (formulas.outer(TWO, g) - formulas.outer(g, g)) / 2
     return exact[0, 0], printed[0, 0]
 
 
 def _eq_57() -> tuple[Tensor, Tensor]:
     g, K = torch.ones(3, dtype=torch.float64), torch.diag(vector(1, 0, 0))
-    Q = theory.hessian(THREE, g, torch.eye(3, dtype=torch.float64), ONE)
-    return form(theory.gradient(THREE, g, ONE), K @ Q @ K), form(g, K @ Q @ K)
+    Q = formulas.hessian(THREE, g, torch.eye(3, dtype=torch.float64), ONE)
+    return form(formulas.gradient(THREE, g, ONE), K @ Q @ K), form(g, K @ Q @ K)
 
 
 def _eq_58() -> tuple[Tensor, Tensor]:
-    Q, v = theory.hessian(THREE, TILTED, _flat(), ONE), theory.gradient(THREE, TILTED, ONE)
-    return theory.ball_maximum(v, Q, ONE)[0], form(BEND, Q)
+    Q, v = formulas.hessian(THREE, TILTED, _flat(), ONE), formulas.gradient(THREE, TILTED, ONE)
+    return formulas.ball_maximum(v, Q, ONE)[0], form(BEND, Q)
 
 
 def _gradient_rise() -> tuple[Tensor, Tensor]:
-    return theory.lipschitz(THREE, BEND, vector(2)).lhs, dot(BEND, BEND)
+    return formulas.lipschitz(THREE, BEND, vector(2)).lhs, dot(BEND, BEND)
 
 
 def _downstream_norm() -> tuple[Tensor, Tensor]:
-    return vector(0), form(BEND, theory.norm_curvature(THREE, TILTED, ONE))
+    return vector(0), form(BEND, formulas.norm_curvature(THREE, TILTED, ONE))
 
 
 def _trained() -> tuple[Tensor, Tensor]:
-    g = SIGMA * theory.normalize(THREE)[0] - TILTED
-    return dot(g, theory.normalize(THREE)[0]).square(), dot(g, g)
+    g = SIGMA * formulas.normalize(THREE)[0] - TILTED
+    return dot(g, formulas.normalize(THREE)[0]).square(), dot(g, g)
 
 
 def _short_of_the_minimum() -> tuple[Tensor, Tensor]:
-    yhat, _ = theory.normalize(THREE)
+    yhat, _ = formulas.normalize(THREE)
     return dot(yhat - 2 * yhat, yhat), vector(0)
 
 
 def _two_points() -> tuple[Tensor, Tensor]:
-    return theory.batchnorm(2 * THREE, ONE, 0 * ONE).square().sum(), (2 * THREE).square().sum()
+    return formulas.batchnorm(2 * THREE, ONE, 0 * ONE).square().sum(), (2 * THREE).square().sum()
 
 
 _PLAIN = "y = (-1, 0, 1), "
@@ -171,8 +171,8 @@ EXAMPLES: dict[str, Example] = {
         _no_bias_gradient,
     ),
     "lemma-4.5": Example(
-        "the same layer: BatchNorm's optima are (0, -s), s > 0, for every gamma > 0 and beta, since there yhat is parallel to the centred "
-        "target (1, -2, 1). From W0 = W* = (1, -1) the nearest is {lhs} away (squared), the bound says {rhs}",
+        "y = (w1, w2, 0), L = |y - (1, -1, 1)|^2/2: W* = (1, -1); BatchNorm's optima are (0, -s), s > 0, for every gamma > 0 and beta, since there yhat is parallel to the centred "
+        "target, to (1, -2, 1). From W0 = W* the nearest is {lhs} away (squared), the bound says {rhs}",
         _lemma_4_5,
     ),
     "eq-10": Example("M = ((0, 2), (0, 0)): at x = (1, 1)/sqrt(2) the form is {lhs}, the only eigenvalue {rhs}", _eq_10),

@@ -7,31 +7,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lib import theory
-from lib.theory import dot, form
-from lib.theory_equations import Terms, maximal_gradient, random_inputs_excess
-from lib.theory_equations import CHECKS as EQUATIONS
-from lib.theory_samples import PIECEWISE_LINEAR, Landscapes, Layers, Numbers
-from lib.theory_evidence import Evidence, excess, relative
+from lib.theory import formulas
+from lib.theory.equations import CHECKS as EQUATIONS
+from lib.theory.equations import maximal_gradient, random_inputs_excess
+from lib.theory.evidence import Evidence, excess, relative
+from lib.theory.formulas import dot, form
+from lib.theory.samples import PIECEWISE_LINEAR, Landscapes, Layers, Numbers
 
 GROWTH_TOLERANCE = 0.25
 
 
 def theorem_4_1(layers: Layers) -> Evidence:
-    sides = theory.lipschitz(layers.y, layers.g, layers.gamma, layers.eps)
+    sides = formulas.lipschitz(layers.y, layers.g, layers.gamma, layers.eps)
     lhs = dot(layers.v, layers.v)
     return Evidence(excess(lhs, sides.printed, sides.scale), relative(lhs - sides.corrected, sides.scale))
 
 
 def theorem_4_2_first(layers: Layers) -> Evidence:
-    first, _, _ = theory.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
+    first, _, _ = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     lhs = form(layers.v, layers.Q)
     return Evidence(excess(lhs, first.printed, first.scale), relative(lhs - first.corrected, first.scale))
 
 
 def theorem_4_2_second(layers: Layers) -> Evidence:
     """The condition is exact: the two sides differ by (gamma/s)^2 (g^T H g - v^T H v), which `corrected` checks at eps = 0."""
-    first, second, condition = theory.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
+    first, second, condition = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     lhs = form(layers.v, layers.Q)
     ratio = (layers.gamma / layers.s) ** 2
     difference = ratio * (form(layers.g, layers.H) - form(layers.v, layers.H)) + first.printed - first.corrected
@@ -40,7 +40,7 @@ def theorem_4_2_second(layers: Layers) -> Evidence:
 
 
 def theorem_4_4(layers: Layers) -> Evidence:
-    sides = theory.weight_lipschitz(layers.y, layers.g, layers.gamma, layers.bound, layers.eps)
+    sides = formulas.weight_lipschitz(layers.y, layers.g, layers.gamma, layers.bound, layers.eps)
     lhs = maximal_gradient(layers, True)
     above = random_inputs_excess(layers, layers.v, sides.corrected, sides.scale)
     gap = torch.maximum(relative(lhs - sides.corrected, sides.scale), above)
@@ -49,8 +49,8 @@ def theorem_4_4(layers: Layers) -> Evidence:
 
 def theorem_c_1(layers: Layers) -> Evidence:
     """The paper's hypothesis is Theorem 4.2's condition. Ours: the exact maximum (58), and the value at X X^T = bound^2 I."""
-    sides = theory.weight_smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.bound, layers.eps)
-    _, _, condition = theory.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
+    sides = formulas.weight_smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.bound, layers.eps)
+    _, _, condition = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     at_identity = relative(layers.bound**4 * form(layers.v, layers.Q) - sides.corrected, sides.scale)
     gap = torch.maximum(at_identity, EQUATIONS["58"](layers).corrected)
     return Evidence(excess(sides.lhs, sides.printed, sides.scale), gap, domain=condition)
@@ -59,26 +59,26 @@ def theorem_c_1(layers: Layers) -> Evidence:
 def observation_activations(layers: Layers) -> Evidence:
     """gamma = sigma and beta = mean give z = y: printed with sigma itself, corrected with sqrt(sigma^2 + eps)."""
     sigma, size = layers.y.std(-1, correction=0), layers.y.norm(dim=-1)
-    gamma, beta = theory.matching_constants(layers.y, layers.eps)
-    printed, fixed = (theory.batchnorm(layers.y, a, beta, layers.eps) - layers.y for a in (sigma, gamma))
+    gamma, beta = formulas.matching_constants(layers.y, layers.eps)
+    printed, fixed = (formulas.batchnorm(layers.y, a, beta, layers.eps) - layers.y for a in (sigma, gamma))
     return Evidence(relative(printed, size, 1), relative(fixed, size, 1))
 
 
 def _at_minimum(spaces: Landscapes, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """BatchNorm's loss around weights w: |gradient| relative to its parts, how far the Hessian is from PSD, dLhat/d(gamma, beta)."""
     y = (spaces.x @ w[..., None])[..., 0]
-    z = theory.batchnorm(y, spaces.gamma, spaces.beta, spaces.eps)
+    z = formulas.batchnorm(y, spaces.gamma, spaces.beta, spaces.eps)
     g = (spaces.A @ (z - spaces.t)[..., None])[..., 0]
-    v = theory.gradient(y, g, spaces.gamma, spaces.eps)
-    Q = spaces.x.mT @ theory.hessian(y, g, spaces.A, spaces.gamma, spaces.eps) @ spaces.x
-    ratio = (spaces.gamma / theory.normalize(y, spaces.eps)[1]).abs()
+    v = formulas.gradient(y, g, spaces.gamma, spaces.eps)
+    Q = spaces.x.mT @ formulas.hessian(y, g, spaces.A, spaces.gamma, spaces.eps) @ spaces.x
+    ratio = (spaces.gamma / formulas.normalize(y, spaces.eps)[1]).abs()
     size = ratio * g.norm(dim=-1) * spaces.x.norm(dim=(-1, -2))
     slope = relative((spaces.x.mT @ v[..., None])[..., 0], size, 1)
     # With one weight and a bias the landscape is flat and Q all rounding: compare with the parts of Q.
-    parts = ratio * (ratio * spaces.A.norm(dim=(-1, -2)) + g.norm(dim=-1) / theory.normalize(y, spaces.eps)[1])
+    parts = ratio * (ratio * spaces.A.norm(dim=(-1, -2)) + g.norm(dim=-1) / formulas.normalize(y, spaces.eps)[1])
     lowest = torch.linalg.eigvalsh(Q)[..., 0].clamp_max(0)
     negative = relative(lowest, parts * spaces.x.norm(dim=(-1, -2)) ** 2)
-    return slope, negative, torch.stack(theory.own_gradients(y, g, spaces.eps), -1).abs().amax(-1) / g.norm(dim=-1)
+    return slope, negative, torch.stack(formulas.own_gradients(y, g, spaces.eps), -1).abs().amax(-1) / g.norm(dim=-1)
 
 
 def observation_minima(spaces: Landscapes) -> Evidence:
@@ -109,7 +109,7 @@ def lemma_4_5(spaces: Landscapes) -> Evidence:
     start, star = spaces.w0 * (1 - free), spaces.w_star * (1 - free)
     along = dot(start, r).clamp_min(0) / r.norm(dim=-1)
     distance = dot(start, start) - along**2
-    k, nearest, bound = theory.initialization(spaces.w0, spaces.w_star)
+    k, nearest, bound = formulas.initialization(spaces.w0, spaces.w_star)
     size = dot(spaces.w0, spaces.w0) + dot(spaces.w_star, spaces.w_star)
     condition = dot(star, r) > (1 - 1e-9) * star.norm(dim=-1) * r.norm(dim=-1)
     optimal = [_at_minimum(spaces, w)[i] for w in (r, k[:, None] * spaces.w_star) for i in (0, 1)]
@@ -150,7 +150,7 @@ def positive_semidefinite(layers: Layers) -> Evidence:
 def more_predictive(layers: Layers) -> Evidence:
     """v^T Q v <= g^T H g where both forms of H and gamma <g, yhat> are non-negative."""
     bn, plain = form(layers.v, layers.H), form(layers.g, layers.H)
-    first, second, smaller = theory.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
+    first, second, smaller = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     domain = (bn >= 0) & (plain >= 0) & (layers.gamma * dot(layers.g, layers.yhat) >= 0)
     size = second.scale + torch.linalg.matrix_norm(layers.H) * dot(layers.g, layers.g)
     condition = smaller & (layers.gamma.abs() <= layers.s)
@@ -159,12 +159,12 @@ def more_predictive(layers: Layers) -> Evidence:
 
 def scale_invariance(layers: Layers) -> Evidence:
     factor = 0.1 + 5 * torch.linspace(0, 1, len(layers.y), dtype=torch.float64)
-    difference = theory.normalize(factor[:, None] * layers.y, layers.eps)[0] - layers.yhat
+    difference = formulas.normalize(factor[:, None] * layers.y, layers.eps)[0] - layers.yhat
     return Evidence(relative(difference, torch.ones_like(factor), 1))
 
 
 def own_gradients(layers: Layers) -> Evidence:
-    mine = torch.stack(theory.own_gradients(layers.y, layers.g, layers.eps), -1)
+    mine = torch.stack(formulas.own_gradients(layers.y, layers.g, layers.eps), -1)
     return Evidence(relative(mine - layers.own, layers.g.norm(dim=-1) * layers.y.shape[-1] ** 0.5, 1))
 
 
@@ -191,7 +191,7 @@ def quadratic_growth(numbers: Numbers) -> Evidence:
 def bounded_away(numbers: Numbers) -> Evidence:
     """<g, yhat> != 0 for the squared error, at random (gamma, beta) or, every second case, at their optimum."""
     draw = _normal(numbers, 6)
-    yhat, _ = theory.normalize(draw())
+    yhat, _ = formulas.normalize(draw())
     t, random = draw(), draw()
     trained = torch.arange(numbers.count) % 2 == 0
     gamma = torch.where(trained, dot(t, yhat) / 6, random[:, 0])
@@ -204,7 +204,7 @@ def bounded_away(numbers: Numbers) -> Evidence:
 def towards_minimum(numbers: Numbers) -> Evidence:
     """<g, yhat> > 0 for L = |z - t|^2 / 2, whose negative gradient points straight at its minimum t."""
     draw = _normal(numbers, 6)
-    yhat, _ = theory.normalize(draw())
+    yhat, _ = formulas.normalize(draw())
     t, random = draw(), draw()
     gamma = random[:, 0].abs()
     g = gamma[:, None] * yhat + random[:, 1:2] - t

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, vmap
 
-from lib import theory
+from lib.theory import formulas
 
 BATCHES = (2, 3, 4, 8, 16)
 OTHER_UNITS, HIDDEN, CLASSES = 3, 5, 4
@@ -149,7 +149,7 @@ def layers(loss: str, m: int, d: int, count: int, seed: int, with_eps: bool) -> 
     x, w, p = normal(count, m, d), normal(count, d), _parameters(count, m, normal, generator)
     y = (x @ w[..., None])[..., 0]
     eps = 10 ** uniform(-5, 0) if with_eps else torch.zeros(count, dtype=torch.float64)
-    yhat, s = theory.normalize(y, eps)
+    yhat, s = formulas.normalize(y, eps)
     gamma, beta = uniform(0.3, 2.5) * torch.sign(uniform(-1, 1)), normal(count)
     same = torch.arange(count) % 4 == 0
     gamma, beta = torch.where(same, s, gamma), torch.where(same, y.mean(-1), beta)
@@ -231,9 +231,9 @@ def landscapes(count: int, m: int, d: int, seed: int, with_eps: bool, identity: 
     t = normal(count, m)
     w_star = torch.linalg.solve(x.mT @ A @ x, x.mT @ A @ t[..., None])[..., 0]
     w0 = normal(count, d)
-    w0 = w0 * torch.sign(theory.dot(w0, w_star))[..., None]
+    w0 = w0 * torch.sign(formulas.dot(w0, w_star))[..., None]
     eps = 10 ** (5 * torch.rand(count, dtype=torch.float64, generator=generator) - 5) * with_eps
-    gamma, beta = theory.matching_constants((x @ w_star[..., None])[..., 0], eps)
+    gamma, beta = formulas.matching_constants((x @ w_star[..., None])[..., 0], eps)
     matched = torch.arange(count) % 3 != 0
     return Landscapes(
         x, t, A, w_star, w0, bias, matched,

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-
 import torch
-from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from lib import theory
 from lib.figures import COLOURS
+from lib.theory import formulas
 
 INK = "#222222"
 
@@ -60,7 +55,7 @@ def removed_shares(sizes: tuple[int, ...], offset: float, draws: int = 200, seed
     for m in sizes:
         y, noise = torch.randn(2, draws, m, dtype=torch.float64, generator=generator)
         g = noise + offset
-        kept = theory.project(theory.normalize(y)[0], g).square().sum(-1)
+        kept = formulas.project(formulas.normalize(y)[0], g).square().sum(-1)
         shares.append(1 - (kept / g.square().sum(-1)).mean())
     return torch.stack(shares)
 
@@ -78,12 +73,3 @@ def figure_shares(sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256, 512, 
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return figure
-
-
-def shown(figure: Figure, alt: str) -> HTML:
-    """The figure as an image with its text in words, for a page or a notebook."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width = round(100 * figure.get_figwidth())
-    return HTML(f'<img src="data:image/png;base64,{data}" width="{width}" alt="{html.escape(alt)}">')
