@@ -192,15 +192,23 @@ def prepare(scale: str, device: str = "cpu", jobs: int = 2) -> None:
     ensure(unique(EXPERIMENTS, scale), device, jobs)
 
 
-@functools.cache
 def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
     """Label of a curve to its record, with a `seed` dimension; runs what has no record yet.
 
     Attributes are those of the first seed, and `scale`, `experiment` and `seconds` in total.
     """
+    return _load(name, scale, device)
+
+
+#: Experiments share most of their records: each is read once a process.
+_record = functools.cache(records.obtain)
+
+
+@functools.cache
+def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
     curves = {}
     for label, group in specs(name, scale).items():
-        parts = [records.obtain(spec, device) for spec in group]
+        parts = [_record(spec, device) for spec in group]
         merged = parts[0]
         if "seed" not in merged.dims:
             merged = xr.concat(parts, xr.Variable("seed", [spec.seed for spec in group]), combine_attrs="override")

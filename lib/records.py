@@ -125,8 +125,10 @@ def find(spec: Spec) -> Path | None:
     if (COMMITTED / file_name(spec)).is_file():
         return COMMITTED / file_name(spec)
     cached = CACHE / file_name(spec)
-    if cached.is_file() and read(cached).attrs["code"] == code_version():
-        return cached
+    if cached.is_file():
+        with xr.open_dataset(cached, engine="h5netcdf") as stored:
+            if stored.attrs.get("code") == code_version():
+                return cached
     return None
 
 

@@ -15,9 +15,11 @@ from lib.errors import Failure
 def store(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "CACHE", tmp_path / "records")
     monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
-    experiments.load.cache_clear()
+    experiments._load.cache_clear()
+    experiments._record.cache_clear()
     yield tmp_path
-    experiments.load.cache_clear()
+    experiments._load.cache_clear()
+    experiments._record.cache_clear()
 
 
 @pytest.mark.parametrize(

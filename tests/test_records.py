@@ -17,9 +17,11 @@ SPEC = LinearSpec(layers=4, dim=3, samples=20, steps=12, seeds=2, landscape_ever
 def store(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "CACHE", tmp_path / "records")
     monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
-    experiments.load.cache_clear()
+    experiments._load.cache_clear()
+    experiments._record.cache_clear()
     yield tmp_path
-    experiments.load.cache_clear()
+    experiments._load.cache_clear()
+    experiments._record.cache_clear()
 
 
 def test_a_record_says_where_it_comes_from(store):

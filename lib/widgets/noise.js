@@ -125,7 +125,7 @@ function render({ model, el }) {
     const last = (curve) => curve[curve.length - 1];
     readout.textContent =
       `Over 60 steps the batch mean of this activation has a deviation of ${two(deviation(means))} and its spread runs from ` +
-      `${two(Math.min(...spreads))} to ${two(Math.max(...spreads))} (BatchNorm alone: mean 0, spread 1). ` +
+      `${two(Math.min(...spreads))} to ${two(Math.max(...spreads))} (BatchNorm alone: mean 0, spread 1); at time step ${moment.value()} they are ${two(means[moment.value()])} and ${two(spreads[moment.value()])}. ` +
       `Measured at ${strength.value()}× the paper's noise${measured ? "" : ", not at the sliders' present values"}: training accuracy ends at ` +
       `${two(last(now.batchnorm))} with BatchNorm and ${two(last(now.none))} without ` +
       `(no noise, dashed: ${two(last(clean.batchnorm))} and ${two(last(clean.none))}).`;
