@@ -127,6 +127,30 @@ def _linear_loss_ratio(one: str, other: str) -> Measure:
     return lambda curves: (late(curves[one]) - late(curves[other])).values
 
 
+def _theorem(name: str, network: str, log: bool = False) -> Measure:
+    """Median over steps, layers and units of a term of Theorem 4.1 or 4.2."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        values = abs(curves[network][f"theorem_{name}"])
+        return (np.log10(values) if log else values).median(_but_seed(values)).values
+
+    return measure
+
+
+def _share(name: str, network: str) -> Measure:
+    """Share of steps, layers and units at which a term is positive."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        values = curves[network][f"theorem_{name}"]
+        return (values > 0).where(values.notnull()).mean(_but_seed(values)).values
+
+    return measure
+
+
+def _but_seed(values: xr.DataArray) -> list[str]:
+    return [dim for dim in values.dims if dim != "seed"]
+
+
 # --- the registry -------------------------------------------------------------------------
 
 
@@ -209,6 +233,35 @@ def _training_claims() -> list[Claim]:
                 f"In deep linear networks, {norm} normalization trains better than none.",
                 f"loss in the last quarter, none over {norm}",
                 log=True, experiment="fig-5-linear", measure=_linear_loss_ratio("none", norm),
+            ),
+        ]  # fmt: skip
+    return found
+
+
+def _theorem_claims() -> list[Claim]:
+    """What section 4 says of its terms in practice, measured along training."""
+    found = []
+    for network, id in (("VGG", "vgg"), ("deep linear", "linear")):
+        found += [
+            Claim(
+                f"prose-reduction-{id}", "Section 4.2", f"The additive terms reduce the gradient significantly ({network}).",
+                "share of |g|^2 that the two terms of Theorem 4.1 remove, median over training, layers and units",
+                bound=0.1, experiment="theorems", measure=_theorem("removed", network),
+            ),
+            Claim(
+                f"prose-sigma-large-{id}", "Section 4.2", f"sigma tends to be large, so that gamma/sigma flattens ({network}).",
+                "|gamma|/sigma, median over training, layers and units",
+                side="below", log=True, experiment="theorems", measure=_theorem("scale", network, log=True),
+            ),
+            Claim(
+                f"prose-inner-positive-{id}", "Section 4.2", f"<yhat, g> is positive, a mild assumption ({network}).",
+                "share of steps, layers and units at which it is",
+                bound=0.9, experiment="theorems", measure=_share("inner", network),
+            ),
+            Claim(
+                f"prose-condition-{id}", "Section 4.2", f"The condition of Theorem 4.2's second display holds in training ({network}).",
+                "share of steps, layers and units at which v^T H v <= g^T H g",
+                bound=0.9, experiment="theorems", measure=_share("condition", network),
             ),
         ]  # fmt: skip
     return found
@@ -300,6 +353,7 @@ CLAIMS: tuple[Claim, ...] = (
         "gradient change without BatchNorm over with it at step size 0.5, median over training",
         log=True, experiment="fig-11", measure=_log_ratio("gradient change", "none, 0.5", "batchnorm, 0.5"),
     ),
+    *_theorem_claims(),
     *_training_claims(),
     Claim(
         "fig-5-linear-batchnorm", "Figures 5 and 13a", "Deep linear networks train better with BatchNorm.",

@@ -106,6 +106,17 @@ def _linear_step_sizes(scale: str) -> Runs:
     }
 
 
+def _theorems(scale: str) -> Runs:
+    smaller = {"laptop": {"width": 1 / 8, "steps": 1_000}}.get(scale, {})
+    off = {"landscape_every": 0, "shift_every": 0, "histogram_every": 0}
+    every = {"smoke": 6, "laptop": 50, "paper": 500}[scale]
+    linear = _LINEAR[scale].but(norm="batchnorm", theorem_every={"smoke": 30}.get(scale, 1_000), **off)
+    return {
+        "VGG": _vgg(scale, "batchnorm", theorem_every=every, moments_every=0, **off, **smaller),
+        "deep linear": [linear],
+    }
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What a figure compares, in words, and the runs it needs at a scale."""
@@ -130,6 +141,7 @@ EXPERIMENTS = {
     "fig-12": Experiment("Landscape of VGG with l_p normalizations", _vgg_norms(*LP_NORMS)),
     "fig-13": Experiment("Landscape of deep linear networks with l_p normalizations", _linear_norms(*LP_NORMS)),
     "noise-strength": Experiment("Training under scaled noise, with and without BatchNorm", _noise_strength),
+    "theorems": Experiment("Terms of Theorems 4.1 and 4.2 along training", _theorems),
     "linear-step-size": Experiment("Deep linear networks at several step sizes", _linear_step_sizes),
 }
 
@@ -219,13 +231,20 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
 
 def provenance(curves: dict[str, xr.Dataset]) -> str:
     """One line under a figure: scale, data, seeds, hardware, time, and the command that makes it again."""
+    networks = {}
+    for record in curves.values():
+        spec = records.from_canonical(record.attrs["spec"])
+        networks.setdefault(spec.network, (spec, record.sizes["seed"]))
     first = next(iter(curves.values()))
-    spec = records.from_canonical(first.attrs["spec"])
-    data = DESCRIPTIONS[spec.data] if isinstance(spec, VGGSpec) else "generated Gaussian data"
-    size = f"{spec.width:g}x width, " if isinstance(spec, VGGSpec) else f"{spec.layers} layers of {spec.dim}x{spec.dim}, "
     minutes = sum(record.attrs["seconds"] for record in curves.values()) / 60
     return (
-        f"{first.attrs['scale']} scale: {size}{spec.steps:,} steps, {first.sizes['seed']} seeds, {data}; "
+        f"{first.attrs['scale']} scale: {'; '.join(_described(*network) for network in networks.values())}; "
         f"{first.attrs['device']}, torch {first.attrs['torch']}, {minutes:.1f} min in all. "
         f"python -m lib run {first.attrs['experiment']} --scale {first.attrs['scale']}"
     )
+
+
+def _described(spec: Spec, seeds: int) -> str:
+    if isinstance(spec, VGGSpec):
+        return f"VGG at {spec.width:g}x width, {spec.steps:,} steps, {seeds} seeds, {DESCRIPTIONS[spec.data]}"
+    return f"{spec.layers} layers of {spec.dim}x{spec.dim}, {spec.steps:,} steps, {seeds} seeds, generated Gaussian data"

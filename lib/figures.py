@@ -244,6 +244,31 @@ def step_sizes(curves: Curves) -> Figure:
     return figure
 
 
+def theorems(curves: Curves) -> Figure:
+    """Terms of Theorems 4.1 and 4.2 over training: medians over layers and units, shares where a condition holds."""
+    figure, ((a, b, c),) = _figure(1, 3, 10.5, 3.2)
+    for (network, curve), colour in zip(curves.items(), (COLOURS["batchnorm"], COLOURS["noisy"])):
+        x = curve.theorem_step.values / from_canonical(curve.attrs["spec"]).steps
+        rest = [dim for dim in curve.theorem_removed.dims if dim not in ("seed", "theorem_step")]
+        panels = (
+            (a, curve.theorem_removed.median(rest), "-"),
+            (b, abs(curve.theorem_scale).median(rest), "-"),
+            (c, (curve.theorem_inner > 0).mean(rest), "-"),
+            (c, curve.theorem_condition.mean(rest), "--"),
+        )
+        for axes, values, line in panels:
+            rows = values.transpose("seed", "theorem_step").values
+            axes.plot(x, rows.T, color=colour, lw=0.7, alpha=0.4, ls=line)
+            label = network if axes is a else f"{network}: " + ("$\\langle\\hat y, g\\rangle > 0$" if line == "-" else "$v^THv \\leq g^THg$")
+            axes.plot(x, rows.mean(0), color=colour, lw=1.8, ls=line, label=label)
+    _label(a, "share of $\\|g\\|^2$ removed", "share of training", "")
+    _label(b, "$|\\gamma|/\\sigma$", "share of training", "", log=True)
+    _label(c, "share of units where it holds", "share of training", "")
+    c.set_ylim(-0.03, 1.03)
+    _legend(figure, c, 2)
+    return figure
+
+
 def noise_strength(curves: Curves) -> Figure:
     """Late training accuracy against the strength of Algorithm 1's noise, with and without BatchNorm."""
     figure, ((axes,),) = _figure(1, 1, 6.5, 3.2)
@@ -304,6 +329,7 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
     "fig-12": ("fig-12", "Figure 12b-d: landscape of VGG with other normalizations", landscape),
     "fig-13": ("fig-13", "Figure 13b-d: landscape of deep linear networks", landscape),
     "step-sizes": ("linear-step-size", "Deep linear networks at five step sizes", step_sizes),
+    "theorems": ("theorems", "Terms of Theorems 4.1 and 4.2 in training", theorems),
     "noise-strength": ("noise-strength", "Training under weaker and stronger noise", noise_strength),
 }  # fmt: skip
 

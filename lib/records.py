@@ -30,7 +30,7 @@ LIB = Path(__file__).resolve().parent
 COMMITTED = LIB.parent / "book" / "records"
 CACHE = LIB.parent / "_build" / "records"
 #: The modules that decide what a run measures.
-SOURCES = ("data", "linear", "models", "norms", "probes", "specs", "training")
+SOURCES = ("data", "linear", "models", "norms", "probes", "specs", "theory/formulas", "theory/training", "training")
 #: Relative tolerance of a replay of the first steps, by precision: other CPUs round differently,
 #: and training amplifies it.
 REPLAY_TOLERANCE = {"float32": 2e-3, "float64": 1e-7}

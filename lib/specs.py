@@ -36,6 +36,11 @@ def _check_lengths(lengths: tuple[float, ...]) -> None:
         raise UsageError(f"step_lengths is {lengths!r}, but must increase strictly; sort it.")
 
 
+def _check_theorem(spec: Spec) -> None:
+    if spec.theorem_every and spec.norm != "batchnorm":
+        raise UsageError(f"theorem_every goes with norm 'batchnorm', not {spec.norm!r}; set it to 0.")
+
+
 @dataclass(frozen=True)
 class Noise:
     """The constants of Algorithm 1, in units of the normalized activation (whose deviation is 1).
@@ -70,10 +75,14 @@ class _Spec:
     """What both specs share: canonical form, identity, variation."""
 
     def canonical(self) -> str:
-        """JSON with sorted keys: the text that is hashed and stored with the record."""
-        return json.dumps(
-            {"network": self.network, **asdict(self)}, sort_keys=True, separators=(",", ":")
-        )
+        """JSON with sorted keys: the text that is hashed and stored with the record.
+
+        A measurement added later is left out while it is off, so that older records keep their identity.
+        """
+        values = {"network": self.network, **asdict(self)}
+        if not self.theorem_every:
+            del values["theorem_every"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def hash(self) -> str:
@@ -114,6 +123,7 @@ class VGGSpec(_Spec):
     units: int = 3
     eval_every: int = 0
     eval_images: int = 2_000  # of the training and of the test set; the last evaluation uses all test images
+    theorem_every: int = 0  # terms of Theorems 4.1 and 4.2, with BatchNorm only
 
     network = "vgg"
 
@@ -130,9 +140,11 @@ class VGGSpec(_Spec):
         check_number("seed", self.seed, 0, 2**31 - 1, integer=True)
         check_number("units", self.units, 1, 64, integer=True)
         check_number("eval_images", self.eval_images, 1, 50_000, integer=True)
-        for name in ("landscape_every", "shift_every", "moments_every", "histogram_every", "eval_every"):
+        for name in ("landscape_every", "shift_every", "moments_every", "histogram_every", "eval_every",
+                     "theorem_every"):
             check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
         _check_lengths(self.step_lengths)
+        _check_theorem(self)
         if self.noise_without_norm and self.norm != "none":
             raise UsageError(
                 f"noise_without_norm goes with norm 'none', not {self.norm!r}; use norm 'noisy'."
@@ -159,6 +171,7 @@ class LinearSpec(_Spec):
     landscape_every: int = 50
     shift_every: int = 50
     histogram_every: int = 0
+    theorem_every: int = 0  # terms of Theorems 4.1 and 4.2, with BatchNorm only
 
     network = "deep_linear"
 
@@ -171,9 +184,10 @@ class LinearSpec(_Spec):
         check_number("steps", self.steps, 0, 10_000_000, integer=True)
         check_number("seeds", self.seeds, 1, 1_000, integer=True)
         check_number("gamma", self.gamma, 0, 100, low_open=True)
-        for name in ("landscape_every", "shift_every", "histogram_every"):
+        for name in ("landscape_every", "shift_every", "histogram_every", "theorem_every"):
             check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
         _check_lengths(self.step_lengths)
+        _check_theorem(self)
 
 
 Spec = VGGSpec | LinearSpec

@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib import linear, probes
-from lib.data import Images, load_images
+from lib.data import Images, gaussian_regression, load_images
 from lib.errors import UsageError
-from lib.models import vgg
+from lib.models import deep_linear, vgg, weights
 from lib.specs import LinearSpec, Spec, VGGSpec
+from lib.theory import training as theorems
 
 BINS = 40
+THEOREM_UNITS = 2
 CHECKPOINT_EVERY = 60  # seconds
 
 
@@ -121,7 +123,15 @@ def _vgg_store(spec: VGGSpec, layers: int) -> _Store:
         dims = ("histogram_step", "norm_layer", "unit")
         store.add("histogram", (*dims, "bin"), layers - 1, spec.units, BINS, dtype=np.int32)
         store.add("histogram_range", (*dims, "end"), layers - 1, spec.units, 2)
+    if spec.theorem_every:
+        _theorem_arrays(store, spec, layers - 1, ("theorem_step", "norm_layer", "theorem_unit"), THEOREM_UNITS)
     return store
+
+
+def _theorem_arrays(store: _Store, spec: Spec, layers: int, dims: tuple[str, ...], *rest: int) -> None:
+    store.axis("theorem_step", _ticks(spec.theorem_every, spec.steps))
+    for name in theorems.QUANTITIES:
+        store.add(f"theorem_{name}", dims, layers, *rest)
 
 
 def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: float) -> xr.Dataset:
@@ -167,6 +177,10 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             if store.due("shift_step", step):
                 l2, cosine = probes.covariate_shift(*arguments)
                 store.put(step, shift_l2=l2, shift_cosine=cosine)
+            if store.due("theorem_step", step):
+                with probes.held(model, noise):
+                    terms = theorems.measure(model, F.cross_entropy, x, y, THEOREM_UNITS)
+                store.put(step, **{f"theorem_{name}": value for name, value in terms.items()})
             with torch.no_grad():
                 torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
             late = time.time() > deadline
@@ -285,6 +299,8 @@ def _run_linear(spec: LinearSpec, device: str) -> xr.Dataset:
         shape = (spec.layers - 1, seeds)
         store.add("histogram", ("histogram_step", "norm_layer", "seed", "bin"), *shape, BINS, dtype=np.int32)
         store.add("histogram_range", ("histogram_step", "norm_layer", "seed", "end"), *shape, 2)
+    if spec.theorem_every:
+        _theorem_arrays(store, spec, spec.layers - 1, ("theorem_step", "norm_layer", "seed"), seeds)
     weights_ = problem.weights
     for step in range(spec.steps):
         loss, gradient = problem.gradient(weights_)
@@ -298,6 +314,8 @@ def _run_linear(spec: LinearSpec, device: str) -> xr.Dataset:
             store.put(step, shift_l2=l2, shift_cosine=cosine)
         if store.due("histogram_step", step):
             store.put(step, **_linear_histograms(problem, weights_))
+        if store.due("theorem_step", step):
+            store.put(step, **_linear_theorems(spec, weights_))
         weights_ = weights_ - spec.step_size * gradient
     return store.dataset(
         step_length=np.array(spec.step_lengths),
@@ -315,3 +333,16 @@ def _linear_histograms(problem: linear.LinearProblem, weights_: Tensor) -> dict[
         for row, (low, high) in zip(values.flatten(0, 1), ends.flatten(0, 1))
     ]
     return {"histogram": torch.stack(counts).view(*values.shape[:2], BINS), "histogram_range": ends}
+
+
+def _linear_theorems(spec: LinearSpec, weights_: Tensor) -> dict[str, Tensor]:
+    """Terms of Theorems 4.1 and 4.2 of unit 0 of every layer and seed, from the plain network."""
+    found: dict[str, list[Tensor]] = {name: [] for name in theorems.QUANTITIES}
+    for seed in range(spec.seeds):
+        model, (x, y) = deep_linear(spec, seed), gaussian_regression(seed, spec.samples, spec.dim)
+        with torch.no_grad():
+            for weight, value in zip(weights(model), weights_[:, seed].cpu()):
+                weight.copy_(value)
+        for name, value in theorems.measure(model, lambda z, y: (z - y).square().sum(), x, y, 1).items():
+            found[name].append(value[:, 0])
+    return {f"theorem_{name}": torch.stack(values, -1) for name, values in found.items()}

@@ -51,6 +51,7 @@ def test_a_cached_record_of_other_code_is_made_again(store, monkeypatch):
 
 def test_code_version_ignores_comments_but_not_numbers(tmp_path, monkeypatch):
     for name in records.SOURCES:
+        (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.py").write_text((records.LIB / f"{name}.py").read_text())
     monkeypatch.setattr(records, "LIB", tmp_path)
 

@@ -312,3 +312,44 @@ def test_widget_starts_at_a_counterexample():
     assert projection(2).samples == 2 and projection().samples == 3
     with pytest.raises(UsageError, match="2, 3"):
         projection(4)
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_terms_of_a_network_in_training_by_brute_force(units):
+    """Gradients at the layer's input by autograd, and the unit's whole Hessian at its output."""
+    from torch import nn
+
+    from lib.norms import EPS, BatchNorm
+    from lib.theory import training
+
+    torch.manual_seed(0)
+    first, norm = nn.Linear(4, 3).double(), BatchNorm(3).double()
+    rest = nn.Sequential(nn.Tanh(), nn.Linear(3, 2).double())
+    with torch.no_grad():
+        norm.gamma.copy_(torch.tensor([0.5, -1.5, 2.0]))
+    x, target = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+
+    def loss(out, target):
+        return (out - target).square().sum()
+
+    got = training.measure(nn.Sequential(first, norm, rest), loss, x, target, units)
+    assert got["removed"].shape == (1, units)
+    y = first(x).detach().requires_grad_()
+    z = norm(y)
+    v, g = torch.autograd.grad(loss(rest(z), target), (y, z))
+    for unit in range(units):
+
+        def of_unit(column, unit=unit):
+            whole = z.detach().clone()
+            whole[:, unit] = column
+            return loss(rest(whole), target)
+
+        hessian = torch.autograd.functional.hessian(of_unit, z.detach()[:, unit])
+        sigma = (y[:, unit].var(correction=0) + EPS).sqrt()
+        assert got["scale"][0, unit].item() == pytest.approx((norm.gamma[unit] / sigma).item())
+        # |v|^2 = (gamma/sigma)^2 |g|^2 (1 - removed), the corrected Theorem 4.1
+        left = v[:, unit].square().sum().item()
+        right = (got["scale"][0, unit] ** 2 * g[:, unit].square().sum() * (1 - got["removed"][0, unit])).item()
+        assert left == pytest.approx(right, rel=1e-6)
+        forms = [(a @ hessian @ a).item() for a in (v[:, unit], g[:, unit])]
+        assert bool(got["condition"][0, unit]) == (forms[0] <= forms[1])

@@ -149,6 +149,23 @@ def test_a_probe_at_one_step_size_is_the_next_full_batch_loss():
     )
 
 
+def test_theorem_terms_leave_training_alone_and_need_batchnorm():
+    spec = TINY.but(norm="batchnorm")
+    measured = training.run(spec.but(theorem_every=3))
+    assert measured.loss.equals(training.run(spec).loss)
+    assert measured.theorem_removed.shape == (3, 6, training.THEOREM_UNITS)
+    assert ((measured.theorem_removed >= 0) & (measured.theorem_removed <= 1)).all()
+    linear = training.run(LINEAR.but(norm="batchnorm", theorem_every=4))
+    assert linear.theorem_scale.shape == (3, 4, 2) and (linear.theorem_scale > 0).all()
+    with pytest.raises(UsageError, match="theorem_every goes with norm 'batchnorm', not 'none'"):
+        TINY.but(norm="none", theorem_every=3)
+
+
+def test_a_measurement_that_is_off_does_not_change_a_records_identity():
+    assert "theorem_every" not in TINY.canonical()
+    assert TINY.but(norm="batchnorm", theorem_every=3).hash != TINY.but(norm="batchnorm").hash
+
+
 def test_devices_and_sizes_that_are_not_there_are_named():
     with pytest.raises(UsageError, match="device is 'tpu'.*cpu, cuda"):
         training.run(TINY, device="tpu")
