@@ -30,20 +30,21 @@ def gradients(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tenso
 class NoiseState:
     """The state of every noise generator of `model`; `rewind` puts it back.
 
-    Taken before a forward pass, it lets a probe see that pass's noise again.
+    Taken before a forward pass, it lets a probe see that pass's noise again. `states` maps each
+    noise layer to its generator's state.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         layers = [module for module in model.modules() if isinstance(module, ActivationNoise)]
-        self._saved = {layer: layer.generator(device).get_state() for layer in layers}
-        self._device = device
+        self.states = {layer: layer.generator(device).get_state() for layer in layers}
+        self.device = device
 
     def rewind(self, part: nn.Module | None = None) -> None:
         """Put the generators of `part` (all of the model if None) back to the saved state."""
-        kept = self._saved if part is None else part.modules()
+        kept = self.states if part is None else part.modules()
         for layer in kept:
-            if layer in self._saved:
-                layer.generator(self._device).set_state(self._saved[layer])
+            if layer in self.states:
+                layer.generator(self.device).set_state(self.states[layer])
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def held(model: nn.Module, noise: NoiseState) -> Iterator[None]:
     """Restore parameters, buffers and noise generators, bit for bit, when the block ends."""
     tensors = [*model.parameters(), *model.buffers()]
     saved = [tensor.detach().clone() for tensor in tensors]
-    after = NoiseState(model, noise._device)
+    after = NoiseState(model, noise.device)
     try:
         yield
     finally:

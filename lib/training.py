@@ -260,7 +260,7 @@ def _save(path: Path, step: int, model: torch.nn.Module, store: _Store, device: 
     state = {
         "step": step,
         "model": model.state_dict(),
-        "noise": list(noise._saved.values()),
+        "noise": list(noise.states.values()),
         "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +273,7 @@ def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.dev
     state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     noise = probes.NoiseState(model, device)
-    noise._saved = dict(zip(noise._saved, state["noise"]))
+    noise.states = dict(zip(noise.states, state["noise"]))
     noise.rewind()
     for name, array in state["arrays"].items():
         store.arrays[name][...] = array.numpy()

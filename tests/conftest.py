@@ -74,3 +74,19 @@ def small_book():
         return root
 
     return write
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A folder with empty stores of records: cached in `records`, committed in `committed`."""
+    from lib import experiments, records
+
+    def forget():
+        experiments._load.cache_clear()
+        experiments._record.cache_clear()
+
+    monkeypatch.setattr(records, "CACHE", tmp_path / "records")
+    monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
+    forget()
+    yield tmp_path
+    forget()

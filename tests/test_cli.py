@@ -7,19 +7,8 @@ import sys
 import pytest
 import torch
 
-from lib import cli, experiments, records
+from lib import cli, records
 from lib.errors import Failure
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "CACHE", tmp_path / "records")
-    monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
-    experiments._load.cache_clear()
-    experiments._record.cache_clear()
-    yield tmp_path
-    experiments._load.cache_clear()
-    experiments._record.cache_clear()
 
 
 @pytest.mark.parametrize(

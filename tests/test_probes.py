@@ -36,8 +36,8 @@ def gradients_at(model, x, y, noise, values):
         for parameter, value in zip(other.parameters(), values):
             parameter.copy_(value)
     for mine, theirs in zip(other.modules(), model.modules()):
-        if theirs in noise._saved:
-            mine._generators = {x.device: torch.Generator().set_state(noise._saved[theirs])}
+        if theirs in noise.states:
+            mine._generators = {x.device: torch.Generator().set_state(noise.states[theirs])}
     loss = F.cross_entropy(other(x), y)
     loss.backward()
     return loss.detach(), [parameter.grad for parameter in other.parameters()]

@@ -6,22 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lib import experiments, records, training
+from lib import records, training
 from lib.errors import Failure, UsageError
 from lib.specs import LinearSpec, VGGSpec
 
 SPEC = LinearSpec(layers=4, dim=3, samples=20, steps=12, seeds=2, landscape_every=5, shift_every=5)
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "CACHE", tmp_path / "records")
-    monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
-    experiments._load.cache_clear()
-    experiments._record.cache_clear()
-    yield tmp_path
-    experiments._load.cache_clear()
-    experiments._record.cache_clear()
 
 
 def test_a_record_says_where_it_comes_from(store):

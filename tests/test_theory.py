@@ -9,11 +9,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lib.theory import formulas, symbolic
 from lib.errors import UsageError
-from lib.theory.formulas import dot, form
-from lib.theory.examples import EXAMPLES, vector
+from lib.theory import formulas, symbolic
 from lib.theory.evidence import Evidence, Statement, judge
+from lib.theory.examples import EXAMPLES, vector
+from lib.theory.formulas import dot, form
 from lib.theory.samples import LOSSES, layers
 from lib.theory.verdicts import evaluate, result, theory_claims, verdict_list, verdict_table
 from lib.widgets.projection import Projection, projection
