@@ -147,9 +147,10 @@ HEADLINES = (
 
 def summary(scale: str) -> str:
     """The README's table: the headline claims at `scale`, in Markdown."""
-    entries = [evaluate(claims.get(id), scale) for id in HEADLINES]
-    lines_ = ["| the paper | measured | verdict |", "|---|---|---|"]
-    lines_ += [f"| {row['paper']} | {_measured(row)} | {row['verdict']} |" for row in entries]
+    shown = ["| the paper | measured | verdict |", "|---|---|---|"]
+    for claim in map(claims.get, HEADLINES):
+        row = evaluate(claim, scale)
+        shown.append(f"| {row['paper']} | {claim.what}: {_measured(row)} | {row['verdict']} |")
     first = next(iter(experiments.load("fig-4", scale).values()))
     spec = from_canonical(first.attrs["spec"])
     return "\n".join(
@@ -158,6 +159,6 @@ def summary(scale: str) -> str:
             f"{experiments.DESCRIPTIONS[spec.data]}; 95 % intervals. "
             "The book has the rules, the deep linear networks and the theory.",
             "",
-            *lines_,
+            *shown,
         ]
     )
