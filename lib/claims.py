@@ -21,6 +21,7 @@ from lib.records import from_canonical
 Curves = dict[str, xr.Dataset]
 Measure = Callable[[Curves], np.ndarray]
 CHANCE = 0.1
+DIVERGED = 12.0
 
 
 # --- quantities of one curve -------------------------------------------------------------
@@ -28,39 +29,60 @@ CHANCE = 0.1
 
 def loss_band(curve: xr.Dataset) -> xr.DataArray:
     """Width of the shaded region of Figure 4a: max - min of the loss over the step lengths."""
-    return curve.landscape_loss.max("step_length") - curve.landscape_loss.min("step_length")
+    loss = curve.landscape_loss
+    return loss.max("step_length", skipna=False) - loss.min("step_length", skipna=False)
 
 
 def grad_change(curve: xr.Dataset) -> xr.DataArray:
     """Largest l2 change of the gradient over the step lengths (Figure 4b)."""
-    return curve.grad_change.max("step_length")
+    return curve.grad_change.max("step_length", skipna=False)
+
+
+def relative_change(curve: xr.Dataset) -> xr.DataArray:
+    """Largest change of the gradient over the step lengths, in units of its norm (Figure 11)."""
+    return grad_change(curve) / curve.grad_norm
 
 
 def smoothness(curve: xr.Dataset) -> xr.DataArray:
     """Largest effective smoothness over the step lengths (Figure 4c)."""
     step_size = from_canonical(curve.attrs["spec"]).step_size
-    return effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm).max("step_length")
+    beta = effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm)
+    return beta.max("step_length", skipna=False)
 
 
-def moment_change(curve: xr.Dataset) -> xr.DataArray:
-    """Change of an activation's mean between successive steps, in units of its deviation (Figure 8): [seed]."""
-    first = curve.activation_mean.isel(moments_step=slice(0, None, 2))
-    second = curve.activation_mean.isel(moments_step=slice(1, None, 2))
-    count = min(first.sizes["moments_step"], second.sizes["moments_step"])
-    deviation = np.sqrt(curve.activation_var.isel(moments_step=slice(0, None, 2)))
-    change = abs(second.values[:, :count] - first.values[:, :count]) / deviation.values[:, :count]
-    return xr.DataArray(np.nanmedian(change.reshape(len(change), -1), 1), dims="seed")
+def moment_change(curve: xr.Dataset, moment: str) -> np.ndarray:
+    """Change of activations between successive steps (Figure 8): [seed, step, layer, unit].
+
+    Of the "mean" in units of the activation's deviation, of the "var" in units of itself.
+    """
+    count = curve.sizes["moments_step"] // 2
+    values = curve[f"activation_{moment}"].transpose("seed", "moments_step", ...).values
+    var = curve.activation_var.transpose("seed", "moments_step", ...).values[:, 0 : 2 * count : 2]
+    change = abs(values[:, 1 : 2 * count : 2] - values[:, 0 : 2 * count : 2])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return change / (np.sqrt(var) if moment == "mean" else var)
 
 
-QUANTITIES = {"loss band": loss_band, "gradient change": grad_change, "effective smoothness": smoothness}
+QUANTITIES = {
+    "loss band": loss_band, "gradient change": grad_change, "relative gradient change": relative_change,
+    "effective smoothness": smoothness,
+}  # fmt: skip
 
 
 # --- measures: one value a seed ----------------------------------------------------------
+# A network that has diverged is not left out: its accuracy counts as chance, its loss as that of
+# the untrained network, its landscape as 10^DIVERGED times as rough as one that has not.
+
+
+def _tail(curve: xr.Dataset, name: str) -> xr.DataArray:
+    """The last quarter of training, with a value in place of divergence."""
+    tail = curve[name].isel(step=slice(-(curve.sizes["step"] // 4 or 1), None))
+    return tail.where(np.isfinite(tail), CHANCE if name == "accuracy" else curve[name].isel(step=0))
 
 
 def _late(curve: xr.Dataset, name: str) -> xr.DataArray:
     """Mean over the last quarter of training."""
-    return curve[name].isel(step=slice(-(curve.sizes["step"] // 4 or 1), None)).mean("step", skipna=False)
+    return _tail(curve, name).mean("step")
 
 
 def _late_difference(name: str, one: str, other: str) -> Measure:
@@ -68,7 +90,7 @@ def _late_difference(name: str, one: str, other: str) -> Measure:
 
 
 def _final(name: str, label: str) -> Measure:
-    return lambda curves: curves[label][name].isel(eval_step=-1).values
+    return lambda curves: curves[label][name].isel(eval_step=-1).fillna(CHANCE).values
 
 
 def _final_difference(name: str, one: str, other: str) -> Measure:
@@ -81,8 +103,9 @@ def _log_ratio(quantity: str, one: str, other: str, part: slice = slice(None)) -
     def measure(curves: Curves) -> np.ndarray:
         values = [QUANTITIES[quantity](curves[label]).isel(landscape_step=part) for label in (one, other)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.log10(values[0] / values[1])
-        return ratio.where(np.isfinite(ratio)).median("landscape_step").values
+            ratio = np.log10(values[0].fillna(np.inf) / values[1].fillna(np.inf))
+        # Where both have diverged there is nothing to compare.
+        return ratio.clip(-DIVERGED, DIVERGED).median("landscape_step").values
 
     return measure
 
@@ -114,15 +137,22 @@ def _share_of_gain(curves: Curves) -> np.ndarray:
     return ((noisy - none) / (norm - none)).values
 
 
-def _moment_ratio(one: str, other: str) -> Measure:
-    return lambda curves: np.log10(moment_change(curves[one]) / moment_change(curves[other])).values
+def _moment_ratio(moment: str, one: str, other: str) -> Measure:
+    """log10 of the ratio of the median changes between successive steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        changes = [moment_change(curves[label], moment) for label in (one, other)]
+        medians = [np.nanmedian(change.reshape(len(change), -1), 1) for change in changes]
+        return np.log10(medians[0] / medians[1])
+
+    return measure
 
 
 def _linear_loss_ratio(one: str, other: str) -> Measure:
     """log10 of the ratio of losses, averaged over the last quarter of training (in log10)."""
 
     def late(curve: xr.Dataset) -> xr.DataArray:
-        return np.log10(curve.loss.isel(step=slice(-(curve.sizes["step"] // 4 or 1), None))).mean("step", skipna=False)
+        return np.log10(_tail(curve, "loss")).mean("step")
 
     return lambda curves: (late(curves[one]) - late(curves[other])).values
 
@@ -172,6 +202,7 @@ class Claim:
     log: bool = False
     experiment: str | None = None
     measure: Measure | None = None
+    curve: str | None = None  # the one curve it is about, where an experiment has several networks
 
     @property
     def rule(self) -> str:
@@ -246,22 +277,22 @@ def _theorem_claims() -> list[Claim]:
             Claim(
                 f"prose-reduction-{id}", "Section 4.2", f"The additive terms reduce the gradient significantly ({network}).",
                 "share of |g|^2 that the two terms of Theorem 4.1 remove, median over training, layers and units",
-                bound=0.1, experiment="theorems", measure=_theorem("removed", network),
+                bound=0.1, experiment="theorems", measure=_theorem("removed", network), curve=network,
             ),
             Claim(
                 f"prose-sigma-large-{id}", "Section 4.2", f"sigma tends to be large, so that gamma/sigma flattens ({network}).",
                 "|gamma|/sigma, median over training, layers and units",
-                side="below", log=True, experiment="theorems", measure=_theorem("scale", network, log=True),
+                side="below", log=True, experiment="theorems", measure=_theorem("scale", network, log=True), curve=network,
             ),
             Claim(
                 f"prose-inner-positive-{id}", "Section 4.2", f"<yhat, g> is positive, a mild assumption ({network}).",
                 "share of steps, layers and units at which it is",
-                bound=0.9, experiment="theorems", measure=_share("inner", network),
+                bound=0.9, experiment="theorems", measure=_share("inner", network), curve=network,
             ),
             Claim(
                 f"prose-condition-{id}", "Section 4.2", f"The condition of Theorem 4.2's second display holds in training ({network}).",
                 "share of steps, layers and units at which v^T H v <= g^T H g",
-                bound=0.9, experiment="theorems", measure=_share("condition", network),
+                bound=0.9, experiment="theorems", measure=_share("condition", network), curve=network,
             ),
         ]  # fmt: skip
     return found
@@ -280,12 +311,12 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "fig-1c", "Figure 1c", "BatchNorm makes distributions of layer inputs only marginally more stable.",
-        "change of activation means between successive steps, none over BatchNorm, within a factor of two",
+        "change of activation means between successive steps in units of their deviations, none over BatchNorm",
         side="below", bound=math.log10(2), log=True,
-        experiment="fig-8", measure=_moment_ratio("none", "batchnorm"),
+        experiment="fig-8", measure=_moment_ratio("mean", "none", "batchnorm"),
     ),
     Claim(
-        "prose-larger-steps", "Section 3.1", "BatchNorm makes larger step sizes usable: at 0.5 VGG trains only with it.",
+        "prose-larger-steps", "Section 3.1", "BatchNorm makes larger step sizes usable: at 0.5 VGG trains much better with it.",
         "training accuracy in the last quarter at step size 0.5, BatchNorm minus none",
         bound=0.1, experiment="fig-1", measure=_late_difference("accuracy", "batchnorm, 0.5", "none, 0.5"),
     ),
@@ -306,9 +337,14 @@ CLAIMS: tuple[Claim, ...] = (
         measure=lambda curves: _late(curves["none + noise"], "accuracy").values,
     ),
     Claim(
-        "fig-8", "Figures 2 and 8", "Noisy BatchNorm's activations are less stable than the standard network's.",
-        "change of activation means between successive steps, noisy BatchNorm over none",
-        log=True, experiment="fig-8", measure=_moment_ratio("noisy", "none"),
+        "fig-8", "Figures 2 and 8", "The means of noisy BatchNorm's activations are less stable than the standard network's.",
+        "change of activation means between successive steps in units of their deviations, noisy BatchNorm over none",
+        log=True, experiment="fig-8", measure=_moment_ratio("mean", "noisy", "none"),
+    ),
+    Claim(
+        "fig-8-variance", "Figures 2 and 8", "So are their variances.",
+        "relative change of activation variances between successive steps, noisy BatchNorm over none",
+        log=True, experiment="fig-8", measure=_moment_ratio("var", "noisy", "none"),
     ),
     Claim(
         "fig-3-vgg-cosine", "Figure 3", "In VGG, BatchNorm does not reduce covariate shift (cosine similar or worse).",
@@ -348,10 +384,14 @@ CLAIMS: tuple[Claim, ...] = (
             "gradient change", "none", "batchnorm", slice(0, -(-curves["none"].sizes["landscape_step"] // 3))
         )(curves),
     ),
-    Claim(
-        "fig-11", "Figure 11", "Gradients stay predictive over larger distances with BatchNorm (step size 0.5).",
-        "gradient change without BatchNorm over with it at step size 0.5, median over training",
-        log=True, experiment="fig-11", measure=_log_ratio("gradient change", "none, 0.5", "batchnorm, 0.5"),
+    *(
+        Claim(
+            f"fig-11-{size}", "Figure 11", f"Gradients stay predictive over larger distances with BatchNorm (step size {size}).",
+            "|g(W - c eta g) - g| / |g|, largest over c, without BatchNorm over with it, median over training",
+            log=True, experiment="fig-11",
+            measure=_log_ratio("relative gradient change", f"none, {size}", f"batchnorm, {size}"),
+        )
+        for size in (0.1, 0.5)
     ),
     *_theorem_claims(),
     *_training_claims(),

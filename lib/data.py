@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def data_folder() -> Path:
 def available() -> str:
     """The best image set that is at hand without a download: cifar10, else cifar10-jpeg, else synthetic."""
     folder = data_folder()
-    if (folder / "cifar-10-batches-py").is_dir():
+    if (folder / "cifar-10-batches-py").is_dir() or (folder / "cifar-10-python.tar.gz").is_file():
         return "cifar10"
     if (folder / JPEG_ARCHIVE).is_file() or (folder / "train").is_dir():
         return "cifar10-jpeg"
@@ -135,9 +136,11 @@ def _image_folder(folder: Path) -> Images:
             "that holds them, or use data 'cifar10' (downloaded) or 'synthetic' (embedded)."
         )
     cached = CACHE / f"{digest if isinstance(digest, str) else digest.hexdigest()}.npz"
-    if cached.is_file():
+    try:
         with np.load(cached) as stored:
             return _images([stored[name] for name in stored.files], identity)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        pass  # absent or damaged: decoded again
     arrays = _decode(files(), folder)
     _write_cache(cached, arrays)
     return _images(arrays, identity)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 
 
 class UsageError(ValueError):
@@ -41,6 +41,6 @@ def check_number(
     bounds = f"{kind} in {'(' if low_open else '['}{low:g}, {high:g}]"
     sound = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if sound and integer:
-        sound = float(value).is_integer()
+        sound = isinstance(value, Integral)
     if not sound or value > high or value < low or (low_open and value == low):
         raise UsageError(f"{name} is {value!r}, but must be {bounds}; change {name}.")

@@ -19,7 +19,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from lib import records
-from lib.data import DESCRIPTIONS, available
+from lib.data import DESCRIPTIONS, available, load_images
 from lib.errors import check_choice
 from lib.specs import LinearSpec, Spec, VGGSpec
 from lib.training import OutOfTime
@@ -193,6 +193,8 @@ def ensure(
     missing = [spec for spec in needed if records.find(spec) is None]
     if not missing:
         return
+    for kind in {spec.data for spec in missing if isinstance(spec, VGGSpec)}:
+        load_images(kind)  # images that are missing or damaged are better named before the first run than after it
     tasks = (joblib.delayed(_make)(spec, device, folder, deadline) for spec in missing)
     done = joblib.Parallel(n_jobs=min(jobs, len(missing)), return_as="generator_unordered")(tasks)
     for _ in tqdm(done, total=len(missing), desc="Running experiments", unit="run"):
@@ -230,7 +232,10 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
 
 
 def provenance(curves: dict[str, xr.Dataset]) -> str:
-    """One line under a figure: scale, data, seeds, hardware, time, and the command that makes it again."""
+    """One line under a figure: scale, data, seeds, hardware, code, time, and the command that draws it.
+
+    The command runs what has no record; `make verify` replays what has one.
+    """
     networks = {}
     for record in curves.values():
         spec = records.from_canonical(record.attrs["spec"])
@@ -239,7 +244,7 @@ def provenance(curves: dict[str, xr.Dataset]) -> str:
     minutes = sum(record.attrs["seconds"] for record in curves.values()) / 60
     return (
         f"{first.attrs['scale']} scale: {'; '.join(_described(*network) for network in networks.values())}; "
-        f"{first.attrs['device']}, torch {first.attrs['torch']}, {minutes:.1f} min in all. "
+        f"{first.attrs['device']}, torch {first.attrs['torch']}, code {first.attrs['code']}, {minutes:.1f} min in all. "
         f"python -m lib run {first.attrs['experiment']} --scale {first.attrs['scale']}"
     )
 

@@ -99,8 +99,17 @@ def training(curves: Curves) -> Figure:
     return figure
 
 
+def accuracies(curves: Curves) -> Figure:
+    """Training accuracy against steps (Figures 2, 5 and 12a)."""
+    figure, ((axes,),) = _figure(1, 1, 6.5, 3.6)
+    _training(axes, curves, "accuracy")
+    _label(axes, "", "step", "accuracy on the batches")
+    _legend(figure, axes, 3)
+    return figure
+
+
 def losses(curves: Curves) -> Figure:
-    """Training loss against steps, logarithmic (Figures 2, 5, 12a, 13a)."""
+    """Training loss against steps, logarithmic (Figures 5 and 13a)."""
     figure, ((axes,),) = _figure(1, 1, 6.5, 3.6)
     _training(axes, curves, "loss", log=True)
     _label(axes, "", "step", "training loss", log=True)
@@ -111,7 +120,7 @@ def losses(curves: Curves) -> Figure:
 def distributions(curves: Curves, layers: Iterable[int]) -> Figure:
     """One activation's distribution over training, seed 0, for some layers (Figures 1c, 2, 6, 9).
 
-    A column is the histogram at one step on the axis of values; darker is denser.
+    A shape is the histogram at one step, upright and scaled to its own maximum: wider is denser.
     """
     layers = list(layers)
     figure, grid = _figure(len(curves), len(layers), 9.0, 1.7)
@@ -144,18 +153,17 @@ def moments(curves: Curves) -> Figure:
     """Change of mean and variance of activations between successive steps (Figure 8)."""
     figure, ((left, right),) = _figure(1, 2)
     for label, curve in curves.items():
-        for axes, name in ((left, "activation_mean"), (right, "activation_var")):
-            values = curve[name].transpose("seed", "moments_step", ...).values
-            count = values.shape[1] // 2
-            change = abs(values[:, 1 : 2 * count : 2] - values[:, 0 : 2 * count : 2])
+        for axes, name in ((left, "mean"), (right, "var")):
+            change = claims.moment_change(curve, name)
+            count = change.shape[1]
             x = curve.moments_step.values[0 : 2 * count : 2]
             typical = np.median(change.reshape(*change.shape[:2], -1), -1)
             window = max(1, count // 40)
             shape = (len(typical), -1, window)
             kept = count // window * window
             _lines(axes, x[:kept:window], np.median(typical[:, :kept].reshape(shape), -1), label, log=True)
-    _label(left, "mean", "step", "change to the next step", log=True)
-    _label(right, "variance", "step", "change to the next step", log=True)
+    _label(left, "mean, in units of the deviation", "step", "change to the next step", log=True)
+    _label(right, "variance, in units of itself", "step", "change to the next step", log=True)
     _legend(figure, left)
     return figure
 
@@ -220,7 +228,8 @@ def predictiveness(curves: Curves, moments: Iterable[float] = (0.1, 0.5, 0.9)) -
 def step_sizes(curves: Curves) -> Figure:
     """Deep linear networks against the step size: verdicts of Figures 3 and 10 on one axis.
 
-    Each point is a seed's median over training: cosine of G and G', largest beta times step size, loss band.
+    Each point is a seed's median over training: cosine of G and G', largest beta times step size, loss
+    band. A cross is a seed that diverged; its median is over the steps before.
     """
     figure, row = _figure(1, 3, 10.5, 3.2)
     panels = (
@@ -236,7 +245,9 @@ def step_sizes(curves: Curves) -> Figure:
             if "beta" in title:
                 values = values * sizes
             _lines(axes, sizes, values, norm, log)
-            axes.plot(sizes, values.T, "o", ms=3, color=COLOURS[norm])
+            lost = np.stack([~np.isfinite(curve.loss.isel(step=-1).values) for curve in group.values()], 1)
+            for marker, which in (("o", ~lost), ("x", lost)):
+                axes.plot(sizes, np.where(which, values, np.nan).T, marker, ms=4, color=COLOURS[norm])
             _label(axes, title, "step size", "", log)
             axes.set_xscale("log")
     row[0, 1].axhline(2, color="black", lw=0.8, ls=":")
@@ -253,7 +264,7 @@ def theorems(curves: Curves) -> Figure:
         panels = (
             (a, curve.theorem_removed.median(rest), "-"),
             (b, abs(curve.theorem_scale).median(rest), "-"),
-            (c, (curve.theorem_inner > 0).mean(rest), "-"),
+            (c, (curve.theorem_inner > 0).where(curve.theorem_inner.notnull()).mean(rest), "-"),
             (c, curve.theorem_condition.mean(rest), "--"),
         )
         for axes, values, line in panels:
@@ -309,7 +320,7 @@ def _activations(count: int) -> Callable[[Curves], Figure]:
 FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
     "fig-1": ("fig-1", "Figure 1a, b: training and test accuracy of VGG", training),
     "fig-1c": ("fig-4", "Figure 1c: one activation of three layers over training", _activations(3)),
-    "fig-2": ("fig-2", "Figure 2: training loss with noise after BatchNorm", losses),
+    "fig-2": ("fig-2", "Figure 2: training accuracy with noise after BatchNorm", accuracies),
     "fig-2-activations": ("fig-2", "Figure 2, right: activations under noise", _activations(3)),
     "fig-3-vgg": ("fig-3-vgg", "Figure 3: internal covariate shift in VGG", lambda c: shift(c, _spread(c, "layer", 4))),
     "fig-3-linear": (
@@ -319,7 +330,7 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
         "fig-3-linear", "The same at a tenth of the step size, 1e-7", _one_step_size("1e-07"),
     ),
     "fig-4": ("fig-4", "Figure 4: loss landscape of VGG along the gradient", landscape),
-    "fig-5-vgg": ("fig-5-vgg", "Figures 5 and 12a: training loss of VGG with other normalizations", losses),
+    "fig-5-vgg": ("fig-5-vgg", "Figures 5 and 12a: training accuracy of VGG with other normalizations", accuracies),
     "fig-5-linear": ("fig-5-linear", "Figures 5 and 13a: training loss of deep linear networks", losses),
     "fig-6": ("fig-6", "Figure 6: activations under other normalizations", _activations(3)),
     "fig-8": ("fig-8", "Figure 8: moments of activations between successive steps", moments),
@@ -328,7 +339,7 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
     "fig-11": ("fig-11", "Figure 11: predictiveness of the gradient against distance", predictiveness),
     "fig-12": ("fig-12", "Figure 12b-d: landscape of VGG with other normalizations", landscape),
     "fig-13": ("fig-13", "Figure 13b-d: landscape of deep linear networks", landscape),
-    "step-sizes": ("linear-step-size", "Deep linear networks at five step sizes", step_sizes),
+    "step-sizes": ("linear-step-size", "Deep linear networks against the step size", step_sizes),
     "theorems": ("theorems", "Terms of Theorems 4.1 and 4.2 in training", theorems),
     "noise-strength": ("noise-strength", "Training under weaker and stronger noise", noise_strength),
 }  # fmt: skip

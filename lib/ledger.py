@@ -59,17 +59,19 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
         }  # fmt: skip
     curves = experiments.load(claim.experiment, scale, device)
     values = claim.measure(curves)
-    first = from_canonical(next(iter(curves.values())).attrs["spec"])
+    about = curves[claim.curve or next(iter(curves))]
+    network = from_canonical(about.attrs["spec"]).network
     numbers = interval(values)
     shown = [10**number if claim.log else number for number in numbers]
-    files = [file_name(spec) for group in experiments.specs(claim.experiment, scale).values() for spec in group]
+    runs = experiments.specs(claim.experiment, scale)
+    files = [file_name(spec) for label in ([claim.curve] if claim.curve else runs) for spec in runs[label]]
     return row | {
         **dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown))),
         "seeds": len(values),
         "scale": scale,
-        "data": next(iter(curves.values())).attrs["data"],
+        "data": about.attrs["data"],
         "records": files,
-        "verdict": verdict(claim, values, first.network),
+        "verdict": verdict(claim, values, network),
     }
 
 

@@ -65,7 +65,8 @@ class LinearProblem:
             return scale, kept / (n * scale)
         y = outputs @ self.samples
         if norm == "l1":
-            return y.abs().mean(-1, keepdim=True), y.sign() @ self.samples.mT / n
+            slope = y.sign() @ self.samples.mT / n
+            return (slope * outputs).sum(-1, keepdim=True), slope  # mean |y| = mean(sign(y) y)
         scale, where = y.abs().max(-1, keepdim=True)
         sign = y.gather(-1, where).sign()
         return scale, sign * self.samples.mT.gather(1, where.expand(-1, -1, self.samples.shape[1]))

@@ -30,6 +30,8 @@ LINEAR_LENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0)
 
 
 def _check_lengths(lengths: tuple[float, ...]) -> None:
+    if not lengths:
+        raise UsageError("step_lengths is empty, but must hold at least one multiple of the step size.")
     for length in lengths:
         check_number("step_lengths", length, 0, 1e4, low_open=True)
     if list(lengths) != sorted(set(lengths)):
@@ -133,9 +135,9 @@ class VGGSpec(_Spec):
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("depth", self.depth, VGG_PLANS)
         check_number("width", self.width, 1 / 32, 4)
+        check_number("batch_size", self.batch_size, 2, 50_000, integer=True)
         check_number("train_images", self.train_images, self.batch_size, 50_000, integer=True)
         check_number("step_size", self.step_size, 0, 100, low_open=True)
-        check_number("batch_size", self.batch_size, 2, 50_000, integer=True)
         check_number("steps", self.steps, 0, 10_000_000, integer=True)
         check_number("seed", self.seed, 0, 2**31 - 1, integer=True)
         check_number("units", self.units, 1, 64, integer=True)

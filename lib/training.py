@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from lib import linear, probes
 from lib.data import Images, gaussian_regression, load_images
-from lib.errors import UsageError
+from lib.errors import Failure, UsageError
 from lib.models import deep_linear, vgg, weights
 from lib.specs import LinearSpec, Spec, VGGSpec
 from lib.theory import training as theorems
@@ -263,10 +263,14 @@ def _save(path: Path, step: int, model: torch.nn.Module, store: _Store, device: 
         "noise": list(noise.states.values()),
         "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        partial.unlink(missing_ok=True)
+        raise Failure(f"cannot write the checkpoint {path} ({error}); free some space and run again.") from error
 
 
 def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.device) -> int:

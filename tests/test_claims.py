@@ -71,6 +71,30 @@ def test_quantities_by_hand():
     assert ratio == pytest.approx([2.0])
 
 
+def test_divergence_speaks_against_the_network_that_diverged():
+    steps = 8
+    accuracy = np.full((3, steps), 0.4)
+    loss = np.full((3, steps), 0.5)
+    loss[:, 0] = 2.3
+    good = xr.Dataset({"accuracy": (("seed", "step"), accuracy), "loss": (("seed", "step"), loss)})
+    bad = good.copy(deep=True)
+    bad.accuracy[0, 3:] = np.nan
+    bad.loss[0, 3:] = np.inf
+    assert claims._late(bad, "accuracy").values.tolist() == [claims.CHANCE, 0.4, 0.4]
+    ratio = claims._linear_loss_ratio("bad", "good")({"bad": bad, "good": good})
+    assert ratio == pytest.approx([np.log10(2.3 / 0.5), 0, 0])
+    changes = np.ones((3, 9, 2))
+    lost = changes.copy()
+    lost[1, 2:] = np.nan
+    curves = {name: _curve(VGGSpec(), grad_change=values) for name, values in (("good", changes), ("lost", lost))}
+    assert claims._log_ratio("gradient change", "lost", "good")(curves).tolist() == [0, claims.DIVERGED, 0]
+
+
+def test_a_claim_about_one_network_cites_its_data_and_seeds():
+    row = ledger.evaluate(claims.get("prose-reduction-linear"), "smoke")
+    assert row["data"] == "generated Gaussian data" and len(row["records"]) == 1
+
+
 def test_two_orders_of_magnitude_is_seen_where_it_is_there():
     claim = claims.get("prose-two-orders")
     changes = np.random.default_rng(0).uniform(1, 1.1, (3, 9, 2))

@@ -124,6 +124,27 @@ def test_the_browsers_bands_are_the_claims_quantities():
         f"bands({{loss: {loss}, change: {change}, norm: {norm}}}, [0, 1], {curve.sizes['landscape_step']}, "
         f"{lengths}, 0, {len(lengths) - 1}, 1e-6)",
     )
+    full = experiments.load("linear-step-size", "smoke")
+    both = {}
+    for name in ("none", "batchnorm"):
+        one = full[f"{name}, 1e-06"]
+        parts = {key: one[key].transpose(*order[: one[key].ndim]).values.ravel().tolist() for key in ("landscape_loss", "grad_change", "grad_norm")}
+        both[name] = parts
+    run = (
+        "{step_size: 1e-6, steps: [...Array(%d)], lengths: %s, curves: {%s}}"
+        % (
+            curve.sizes["landscape_step"],
+            lengths,
+            ", ".join(
+                f"{name}: {{loss: new Float32Array({p['landscape_loss']}), change: new Float32Array({p['grad_change']}), "
+                f"norm: new Float32Array({p['grad_norm']})}}"
+                for name, p in both.items()
+            ),
+        )
+    )
+    shown = javascript("landscape", f"ratio({run}, [0, 1], 0, {len(lengths) - 1}, (one) => one.beta)")
+    claimed = claims._log_ratio("effective smoothness", "none, 1e-06", "batchnorm, 1e-06")(full)
+    assert shown == pytest.approx(10 ** claimed.mean(), rel=1e-4)
     np.testing.assert_allclose(got["beta"], claims.smoothness(curve).median("seed"), rtol=1e-5)
     np.testing.assert_allclose(got["changeHigh"], claims.grad_change(curve).median("seed"), rtol=1e-5)
     np.testing.assert_allclose(got["lossLow"], curve.landscape_loss.min("step_length").median("seed"), rtol=1e-5)

@@ -60,6 +60,14 @@ def test_code_version_ignores_comments_but_not_numbers(tmp_path, monkeypatch):
         records.code_version.cache_clear()
 
 
+def test_a_damaged_cache_is_made_again(store):
+    path = records.CACHE / records.file_name(SPEC)
+    records.obtain(SPEC)
+    path.write_bytes(path.read_bytes()[:300])
+    assert records.find(SPEC) is None
+    assert records.obtain(SPEC).attrs["hash"] == SPEC.hash and records.find(SPEC) == path
+
+
 def test_damaged_and_misplaced_records_are_named(store):
     records.make(SPEC, folder=store)
     path = store / records.file_name(SPEC)
@@ -98,6 +106,16 @@ def test_replay_agrees_with_itself_and_sees_a_change_of_one_percent(store, monke
     changed = record.copy(deep=True)
     changed["loss"] = changed.loss * 1.01
     assert records.replay(changed) == pytest.approx(0.01, rel=0.1) and records.tolerance(changed) < 0.01
+    for name in ("shift_cosine", "landscape_loss"):
+        other = record.copy(deep=True)
+        other[name] = other[name] * 1.01
+        assert records.replay(other) > records.tolerance(other), name
+    near = record.copy(deep=True)
+    near["grad_change"][{"step_length": 0}] *= 1.01  # tiny beside the other lengths
+    assert records.replay(near) > 5e-3
+    huge = record.copy(deep=True)
+    huge["landscape_loss"][0, 0, 0] = np.inf
+    assert records.replay(huge) == float("inf")
     lost = record.copy(deep=True)
     lost["grad_change"] = lost.grad_change * np.nan
     assert records.replay(lost) == float("inf")

@@ -65,6 +65,7 @@ const STYLE = `
 .bn-widget .bn-plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(205px, 1fr)); gap: 8px; margin: 6px 0; }
 .bn-widget canvas { width: 100%; height: 230px; display: block; }
 .bn-widget .bn-readout { min-height: 3em; margin: 4px 0; }
+.bn-widget .bn-caption { font-size: 12px; opacity: 0.8; }
 .bn-widget .bn-legend span { margin-right: 1em; white-space: nowrap; }
 .bn-widget .bn-legend i { display: inline-block; width: 1.6em; height: 0.35em; margin-right: 0.4em; vertical-align: middle; }
 .bn-widget .bn-live { display: none; gap: 8px; align-items: center; flex-wrap: wrap; }
@@ -72,7 +73,7 @@ const STYLE = `
 `;
 
 // The widget's frame: style, controls, plots, legend, readout; `draw` runs when size or theme change.
-function frame(el, plots, legend) {
+function frame(el, plots, legend, caption) {
   const root = make("div", { class: "bn-widget" });
   const controls = make("div", { class: "bn-controls" });
   const canvases = plots.map((name) => make("canvas", { role: "img", "aria-label": name }));
@@ -81,7 +82,8 @@ function frame(el, plots, legend) {
   for (const [name, colour] of legend) {
     key.append(make("span", {}, make("i", { style: `background:${colour}` }), name));
   }
-  root.append(make("style", {}, STYLE), controls, make("div", { class: "bn-plots" }, ...canvases), key, readout);
+  const source = make("p", { class: "bn-caption" }, caption);
+  root.append(make("style", {}, STYLE), controls, make("div", { class: "bn-plots" }, ...canvases), key, readout, source);
   el.append(root);
   return { root, controls, canvases, readout };
 }
@@ -213,9 +215,9 @@ function plot(canvas, { title, xlabel, bands = [], lines = [], bars = [], log = 
   g.restore();
 }
 
+// The median; what is not a number (a network that has diverged) counts as infinitely large.
 const median = (values) => {
-  const sorted = [...values].filter((x) => !Number.isNaN(x)).sort((a, b) => a - b);
-  if (!sorted.length) return NaN;
+  const sorted = [...values].map((x) => (Number.isNaN(x) ? Infinity : x)).sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };

@@ -27,19 +27,34 @@ function bands(curve, seeds, steps, lengths, first, last, stepSize) {
   return result;
 }
 
+// A quantity without BatchNorm over with it: median over steps, then the geometric mean over seeds.
+function ratio(run, seeds, first, last, quantity) {
+  const logs = seeds.map((seed) => {
+    const [none, norm] = ["none", "batchnorm"].map((name) => {
+      const one = bands(run.curves[name], [seed], run.steps.length, run.lengths, first, last, run.step_size);
+      one.width = one.lossHigh.map((x, i) => x - one.lossLow[i]);
+      return quantity(one);
+    });
+    const ratios = none.map((x, i) => Math.log10(x / norm[i])).filter((x) => !Number.isNaN(x));
+    return median(ratios);
+  });
+  return 10 ** (logs.reduce((sum, x) => sum + x, 0) / logs.length);
+}
+
 function render({ model, el }) {
   const names = { none: "no normalization", batchnorm: "BatchNorm" };
   const { root, controls, canvases, readout } = frame(
     el,
     ["loss along the gradient", "change of the gradient", "effective smoothness"],
     Object.entries(names).map(([norm, name]) => [name, COLOURS[norm]]),
+    model.get("caption"),
   );
   let runs = [];
   const lengths = () => model.get("step_lengths");
   let step, from, to, seed;
 
   function load() {
-    runs = model.get("runs").map((run) => ({ ...run, curves: {} }));
+    runs = model.get("runs").map((run) => ({ ...run, lengths: lengths(), curves: {} }));
     const view = model.get("values");
     let offset = 0;
     for (const run of runs) {
@@ -91,15 +106,16 @@ function render({ model, el }) {
         { x: run.steps, y: run.steps.map(() => 2 / run.step_size), colour: ink().grey, width: 1, dash: [4, 4] },
       ],
     });
-    const factor = (one, other) => median(found.none[one].map((x, i) => x / found.batchnorm[other ?? one][i]));
-    const width = (norm) => found[norm].lossHigh.map((x, i) => x - found[norm].lossLow[i]);
-    const widths = { none: width("none"), batchnorm: width("batchnorm") };
-    const loss = median(widths.none.map((x, i) => x / widths.batchnorm[i]));
+    const factor = (quantity) => shortNumber(ratio(run, seeds, first, last, quantity));
+    const diverged = Object.keys(names).map((norm) => {
+      const lost = seeds.filter((one) => !Number.isFinite(run.curves[norm].norm[(one + 1) * run.steps.length - 1]));
+      return lost.length ? ` ${lost.length} of ${seeds.length} seeds with ${names[norm]} diverged.` : "";
+    });
     readout.textContent =
       `${run.title}, step size ${run.label}, ${from.value()} to ${to.value()} step sizes along the gradient. ` +
-      `Without BatchNorm over with it, median over training: loss band ${first === last ? "—" : shortNumber(loss)}, ` +
-      `gradient change ${shortNumber(factor("changeHigh"))}, β ${shortNumber(factor("beta"))}. ` +
-      "The dashed line is 2 / step size.";
+      `Without BatchNorm over with it, median over training: loss band ${first === last ? "—" : factor((one) => one.width)}, ` +
+      `gradient change ${factor((one) => one.changeHigh)}, β ${factor((one) => one.beta)}. ` +
+      `The dashed line is 2 / step size.${diverged.join("")}`;
   }
 
   const size = make("input", { type: "number", value: "5e-7", step: "any", min: "0", "aria-label": "step size to measure" });
@@ -109,7 +125,7 @@ function render({ model, el }) {
     model.send({ type: "measure", step_size: +size.value });
   });
   const said = make("span");
-  root.append(make("div", { class: "bn-live" }, size, button, said));
+  if (model.get("measurable")) root.append(make("div", { class: "bn-live" }, size, button, said));
   withKernel(model, root, (message) => {
     button.disabled = false;
     said.textContent = message.text;

@@ -7,8 +7,8 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from lib import training
-from lib.errors import UsageError, check_number
+from lib import experiments, training
+from lib.errors import Failure, UsageError, check_number
 from lib.specs import LinearSpec, VGGSpec, from_canonical
 from lib.widgets import source
 
@@ -27,6 +27,8 @@ class LandscapeExplorer(anywidget.AnyWidget):
     runs = traitlets.List().tag(sync=True)
     step_lengths = traitlets.List().tag(sync=True)
     start = traitlets.Unicode().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+    measurable = traitlets.Bool().tag(sync=True)
     values = traitlets.Bytes().tag(sync=True)
 
     def __init__(self, curves: dict[str, xr.Dataset], start: str, points: int = 50) -> None:
@@ -40,6 +42,8 @@ class LandscapeExplorer(anywidget.AnyWidget):
             raise UsageError(f"start is {start!r}, but must be one of: {', '.join(self._pairs)}.")
         self.step_lengths = [float(f"{x:.6g}") for x in next(iter(curves.values())).step_length.values]
         self.start = start
+        self.caption = experiments.provenance(curves)
+        self.measurable = isinstance(from_canonical(next(iter(curves.values())).attrs["spec"]), LinearSpec)
         self.on_msg(self._received)
         self._send_pairs()
 
@@ -91,5 +95,5 @@ class LandscapeExplorer(anywidget.AnyWidget):
         try:
             self.measure(message["step_size"])
             self.send({"type": "done", "text": f"measured {message['step_size']:g}"})
-        except UsageError as error:
+        except (UsageError, Failure) as error:
             self.send({"type": "done", "text": str(error)})

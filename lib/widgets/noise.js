@@ -45,6 +45,7 @@ function render({ model, el }) {
     el,
     ["mean and spread of one activation over steps", "distribution at one step", "training accuracy"],
     [["with BatchNorm", COLOURS.batchnorm], ["without", COLOURS.none], ["with noise", COLOURS.noisy]],
+    `Measured training: ${model.get("caption")}`,
   );
   const paper = model.get("paper");
   const two = (x) => (x === null ? "divergence" : x.toFixed(2));
@@ -62,7 +63,7 @@ function render({ model, el }) {
   });
   const ranges = {
     n_mu: { min: 0, max: 2, step: 0.05 },
-    n_sigma: { min: 1, max: 2, step: 0.05 },
+    n_sigma: { min: 1, max: 2, step: 0.025 },
     r_mu: { min: 0, max: 1, step: 0.05 },
     r_sigma: { min: 0, max: 1, step: 0.05 },
   };
@@ -121,7 +122,7 @@ function render({ model, el }) {
       ],
     });
     const chosen = scaled(strength.value());
-    const measured = Object.keys(noise).every((name) => Math.abs(noise[name] - chosen[name]) < 0.026);
+    const measured = Object.keys(noise).every((name) => Math.abs(noise[name] - chosen[name]) < 1e-6);
     const last = (curve) => curve[curve.length - 1];
     readout.textContent =
       `Over 60 steps the batch mean of this activation has a deviation of ${two(deviation(means))} and its spread runs from ` +

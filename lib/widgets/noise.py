@@ -9,8 +9,8 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from lib import data, training
-from lib.errors import UsageError
+from lib import data, experiments, training
+from lib.errors import Failure, UsageError
 from lib.specs import Noise, VGGSpec
 from lib.widgets import source
 
@@ -28,13 +28,14 @@ class NoiseExplorer(anywidget.AnyWidget):
     strengths = traitlets.List().tag(sync=True)
     start = traitlets.Float().tag(sync=True)
     training = traitlets.Dict().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, curves: dict[str, xr.Dataset], start: float = 1.0, points: int = 50) -> None:
         super().__init__()
         found: dict[str, dict] = {}
         for label, curve in curves.items():
             norm, _, strength = label.partition(", ")
-            steps, accuracy = _accuracy(curve.accuracy.mean("seed"), points)
+            steps, accuracy = _accuracy(curve.accuracy.mean("seed", skipna=False), points)
             found.setdefault(strength, {"steps": steps})[norm] = accuracy
         strengths = sorted(float(strength) for strength in found)
         if start not in strengths:
@@ -42,6 +43,7 @@ class NoiseExplorer(anywidget.AnyWidget):
         self.paper = asdict(Noise())
         self.strengths = strengths
         self.start = start
+        self.caption = experiments.provenance(curves)
         self.training = found
         self.on_msg(self._received)
 
@@ -61,7 +63,7 @@ class NoiseExplorer(anywidget.AnyWidget):
             return
         try:
             self.send({"type": "done", "text": self.train(Noise(**message["noise"]))})
-        except UsageError as error:
+        except (UsageError, Failure) as error:
             self.send({"type": "done", "text": str(error)})
 
 
