@@ -203,7 +203,9 @@ def ensure(
 
 def prepare(scale: str, device: str = "cpu", jobs: int = 2) -> None:
     """Make every record that the chapters read at `scale` and that does not exist yet."""
-    ensure(unique(EXPERIMENTS, scale), device, jobs)
+    # The slow ones first, so that none is left running alone at the end.
+    slow = ("l1", "linf")
+    ensure(sorted(unique(EXPERIMENTS, scale), key=lambda spec: spec.norm not in slow), device, jobs)
 
 
 def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:

@@ -229,21 +229,22 @@ def step_sizes(curves: Curves) -> Figure:
     """Deep linear networks against the step size: verdicts of Figures 3 and 10 on one axis.
 
     Each point is a seed's median over training: cosine of G and G', largest beta times step size, loss
-    band. A cross is a seed that diverged; its median is over the steps before.
+    band. A cross is a seed that diverged; its median is over the steps before. Values above an axis sit on its upper edge.
     """
     figure, row = _figure(1, 3, 10.5, 3.2)
     panels = (
-        ("cosine of $G$ and $G'$", False, lambda curve: curve.shift_cosine.isel(layer=slice(1, None)).median(("shift_step", "layer"))),
-        ("$\\beta \\times$ step size", True, lambda curve: claims.smoothness(curve).median("landscape_step")),
-        ("loss band", True, lambda curve: claims.loss_band(curve).median("landscape_step")),
+        ("cosine of $G$ and $G'$", False, 1.0, lambda curve: curve.shift_cosine.isel(layer=slice(1, None)).median(("shift_step", "layer"))),
+        ("$\\beta \\times$ step size", True, 1e2, lambda curve: claims.smoothness(curve).median("landscape_step")),
+        ("loss band", True, 1e8, lambda curve: claims.loss_band(curve).median("landscape_step")),
     )  # fmt: skip
     for norm in ("none", "batchnorm"):
         group = {label: curve for label, curve in curves.items() if label.startswith(norm)}
         sizes = np.array([from_canonical(curve.attrs["spec"]).step_size for curve in group.values()])
-        for axes, (title, log, measure) in zip(row[0], panels):
+        for axes, (title, log, top, measure) in zip(row[0], panels):
             values = np.stack([measure(curve).values for curve in group.values()], 1)
             if "beta" in title:
                 values = values * sizes
+            values = np.minimum(values, top)
             _lines(axes, sizes, values, norm, log)
             lost = np.stack([~np.isfinite(curve.loss.isel(step=-1).values) for curve in group.values()], 1)
             for marker, which in (("o", ~lost), ("x", lost)):

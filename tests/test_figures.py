@@ -51,7 +51,7 @@ def test_the_explorer_ships_the_records_values(landscape):
     assert [run["label"] for run in landscape.runs] == ["1e-08", "1e-07", "3e-07", "1e-06", "3e-06"]
     first = curves["none, 1e-08"]
     steps, lengths = first.sizes["landscape_step"], first.sizes["step_length"]
-    values = np.frombuffer(landscape.values, "<f4")
+    values = np.frombuffer(landscape.values, "<f8")
     assert values.size == 5 * 2 * 2 * steps * (2 * lengths + 1)
     sent = values[: 2 * steps * lengths].reshape(2, steps, lengths)
     np.testing.assert_allclose(sent, first.landscape_loss.transpose("seed", "landscape_step", "step_length"), rtol=1e-6)
@@ -117,7 +117,7 @@ def test_the_browsers_bands_are_the_claims_quantities():
     order = ("seed", "landscape_step", "step_length")
     arrays = [curve[name].transpose(*order).values.ravel().tolist() for name in ("landscape_loss", "grad_change")]
     norm = curve.grad_norm.transpose("seed", "landscape_step").values.ravel().tolist()
-    loss, change, norm = (f"new Float32Array({json.dumps(values)})" for values in (*arrays, norm))
+    loss, change, norm = (f"new Float64Array({json.dumps(values)})" for values in (*arrays, norm))
     lengths = curve.step_length.values.tolist()
     got = javascript(
         "landscape",
@@ -136,8 +136,8 @@ def test_the_browsers_bands_are_the_claims_quantities():
             curve.sizes["landscape_step"],
             lengths,
             ", ".join(
-                f"{name}: {{loss: new Float32Array({p['landscape_loss']}), change: new Float32Array({p['grad_change']}), "
-                f"norm: new Float32Array({p['grad_norm']})}}"
+                f"{name}: {{loss: new Float64Array({p['landscape_loss']}), change: new Float64Array({p['grad_change']}), "
+                f"norm: new Float64Array({p['grad_norm']})}}"
                 for name, p in both.items()
             ),
         )

@@ -112,7 +112,7 @@ function shortNumber(x) {
 }
 
 // Positions and labels of an axis; on a log axis `low` and `high` are powers of ten.
-function ticks(low, high, log) {
+function ticks(low, high, log, count = 5) {
   if (log && high - low > 1.5) {
     const every = Math.ceil((high - low) / 5);
     const found = [];
@@ -120,7 +120,7 @@ function ticks(low, high, log) {
     return found;
   }
   const [first, last] = log ? [10 ** low, 10 ** high] : [low, high];
-  const raw = (last - first) / 5;
+  const raw = (last - first) / count;
   const unit = 10 ** Math.floor(Math.log10(raw));
   const step = unit * [1, 2, 5, 10].find((factor) => factor * unit >= raw);
   const found = [];
@@ -170,7 +170,7 @@ function plot(canvas, { title, xlabel, bands = [], lines = [], bars = [], log = 
     g.fillText(label, box.x - 5, y + 4);
   }
   g.textAlign = "center";
-  for (const [tick, label] of ticks(left, right, false)) g.fillText(label, px(tick), box.y + box.h + 16);
+  for (const [tick, label] of ticks(left, right, false, Math.max(2, box.w / 50))) g.fillText(label, px(tick), box.y + box.h + 16);
   g.fillText(xlabel, box.x + box.w / 2, height - 6);
   g.textAlign = "left";
   g.font = "600 13px system-ui, sans-serif";

@@ -1,8 +1,8 @@
 // The step-size explorer: landscape bands over training, for measured step sizes and a range of step lengths.
 
-// Float32 array with dimensions [norm, seed, step, length] (or [norm, seed, step]) of one step size.
+// Float64 array (a settled network's loss varies in its last digits) with dimensions [norm, seed, step, length] (or [norm, seed, step]) of one step size.
 function decode(view, offset, size) {
-  return new Float32Array(view.buffer.slice(view.byteOffset + 4 * offset, view.byteOffset + 4 * (offset + size)));
+  return new Float64Array(view.buffer.slice(view.byteOffset + 8 * offset, view.byteOffset + 8 * (offset + size)));
 }
 
 // Bands and medians of one norm: lowest and highest loss and gradient change and largest beta over lengths a..b.
@@ -28,6 +28,7 @@ function bands(curve, seeds, steps, lengths, first, last, stepSize) {
 }
 
 // A quantity without BatchNorm over with it: median over steps, then the geometric mean over seeds.
+// Like the claims, it counts a diverged network as 10^12 times as rough.
 function ratio(run, seeds, first, last, quantity) {
   const logs = seeds.map((seed) => {
     const [none, norm] = ["none", "batchnorm"].map((name) => {
@@ -35,7 +36,7 @@ function ratio(run, seeds, first, last, quantity) {
       one.width = one.lossHigh.map((x, i) => x - one.lossLow[i]);
       return quantity(one);
     });
-    const ratios = none.map((x, i) => Math.log10(x / norm[i])).filter((x) => !Number.isNaN(x));
+    const ratios = none.map((x, i) => Math.log10(x / norm[i])).filter((x) => !Number.isNaN(x)).map((x) => Math.max(-12, Math.min(12, x)));
     return median(ratios);
   });
   return 10 ** (logs.reduce((sum, x) => sum + x, 0) / logs.length);

@@ -66,8 +66,7 @@ class LandscapeExplorer(anywidget.AnyWidget):
                 for name in ("landscape_loss", "grad_change", "grad_norm"):
                     dims = ["seed", "landscape_step", "step_length"][: 2 if name == "grad_norm" else 3]
                     array = thin[norm][name].transpose(*dims).values
-                    with np.errstate(over="ignore"):
-                        parts.append(np.ascontiguousarray(array, dtype="<f4").tobytes())
+                    parts.append(np.ascontiguousarray(array, dtype="<f8").tobytes())
         self.runs = runs
         self.values = b"".join(parts)
 
