@@ -30,7 +30,13 @@ GOOD = CELL.format("print(SCALE, DEVICE)")
 
 @pytest.fixture(scope="module")
 def built(small_book, tmp_path_factory):
-    """A small book, built once; tests that change it put back what they changed."""
+    """A small book, built once and without images; tests that change it put back what they changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BN_DATA", raising=False)
+        yield _built(small_book, tmp_path_factory)
+
+
+def _built(small_book, tmp_path_factory):
     root = small_book(tmp_path_factory.mktemp("book"), index=GOOD, other=GOOD)
     index = build("smoke", "cpu", root=root)
     assert index == root / "_build" / "html" / "index.html"
