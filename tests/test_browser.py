@@ -271,15 +271,22 @@ def _check_widget(driver, widget) -> None:
         assert name and name.strip(), "a slider without a label"
         name = name.strip()
         driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
-        at_end = slider.get_property("value") == slider.get_property("max")
+        start = slider.get_property("value")
+        at_end = start == slider.get_property("max")
         _moves(driver, widget, f"{name}, keyboard", partial(slider.send_keys, Keys.HOME if at_end else Keys.END))
         before = slider.get_property("value")
         slider.send_keys(Keys.ARROW_RIGHT if at_end else Keys.ARROW_LEFT)
         assert slider.get_property("value") != before, f"{name}: no answer to an arrow key"
-        # The offset of a pointer counts from the middle: the far quarter is somewhere else.
-        quarter = slider.size["width"] // 4 * (1 if at_end else -1)
-        pointer = ActionChains(driver).move_to_element_with_offset(slider, quarter, 0).click()
+        # The offset of a pointer counts from the middle; the other end is somewhere else for any number of stops.
+        low, value, high = (float(slider.get_property(name) or 0) for name in ("min", "value", "max"))
+        side = -1 if value >= (low + high) / 2 else 1
+        offset = side * slider.size["width"] * 2 // 5
+        pointer = ActionChains(driver).move_to_element_with_offset(slider, offset, 0).click()
         _moves(driver, widget, f"{name}, pointer", pointer.perform)
+        # Back where it was: with fewer samples, say, the other sliders may have nothing to move.
+        driver.execute_script(
+            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))", slider, start
+        )
 
 
 def _moves(driver, widget, what: str, act) -> None:

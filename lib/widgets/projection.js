@@ -106,6 +106,7 @@ function picture(values, y, g, m) {
     ${line(far.map((value) => -value), far, "2 5")} ${arrow("inner", yhat)} ${arrow("g", centred)}
     ${arrow("kept", kept)} ${arrow("v", v, "6 3")} ${line(centred, kept, "4 3")}
     ${handle("y", plane(y), -8)} ${handle("g", centred, 18)}
+    <text x="${6 - SIZE / 2}" y="${16 - SIZE / 2}">curvature: gᵀHg = ${show(values.formPlain)}, vᵀHv = ${show(values.formBn)}</text>
     <text x="${6 - SIZE / 2}" y="${SIZE / 2 - 8}">circle: |ŷ| = √${m}</text>`;
 }
 
