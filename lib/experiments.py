@@ -49,9 +49,16 @@ _LINEAR = {
         layers=8, samples=100, steps=61, seeds=2, step_lengths=(0.01, 1.0, 30.0), landscape_every=10,
         shift_every=10, histogram_every=30,
     ),
-    "laptop": LinearSpec(histogram_every=1_000),
-    "paper": LinearSpec(histogram_every=1_000),
+    "laptop": LinearSpec(landscape_every=25, histogram_every=1_000),
+    "paper": LinearSpec(landscape_every=1, histogram_every=1_000),
 }  # fmt: skip
+# Accuracies need long runs and no probes; on a CPU bfloat16 makes them twice as fast.
+_NO_PROBES = {"landscape_every": 0, "shift_every": 0, "moments_every": 0, "histogram_every": 0}
+_ACCURACY = {
+    "smoke": _VGG["smoke"].but(**_NO_PROBES),
+    "laptop": VGGSpec(data="cifar10-jpeg", precision="bfloat16", eval_every=1_000),
+    "paper": VGGSpec(eval_every=1_000),
+}
 _SEEDS = {"smoke": 2, "laptop": 3, "paper": 3}
 
 Runs = dict[str, list[Spec]]

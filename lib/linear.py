@@ -5,8 +5,9 @@ scatter alone: with Q_0 = [R, sqrt(n) mean(x)], R R^T the scatter matrix, the d 
 Q_0 stand for all samples exactly. The columns of Q_l = diag(gamma/s_l) W_l Q_{l-1} do the same
 for layer l's output; subtracting the batch mean zeroes the last column. The l_1 and l_inf
 norms s_l need the samples, but only for the scale. Everything is batched over [k, S, d, d]:
-k layers, S independent networks (seeds, step lengths, ...). The plain per-sample form
-is `lib.models.deep_linear`, which the tests compare with.
+k layers, S independent networks (seeds, step lengths, ...). On a CPU the gradient comes from
+the compiled loops of `lib.kernels`, elsewhere from the tensor operations here. The plain
+per-sample form is `lib.models.deep_linear`, which the tests compare both with.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lib import kernels
 from lib.data import gaussian_regression
 from lib.models import glorot_weights
 from lib.specs import LinearSpec
@@ -22,8 +24,9 @@ from lib.specs import LinearSpec
 class LinearProblem:
     """The loss sum_n |W_k ... W_1 x_n - A x_n|^2 of appendix A.1 for `spec.seeds` data sets.
 
-    Attributes: `inputs` Q_0 [S, d, d+1], `targets` T [S, d, d+1], `floor` [S] (the loss that no
-    linear map removes) and, for l1 and linf, `samples` [S, d+1, n] with y = V @ samples.
+    Attributes: `inputs` Q_0 [D, d, d+1], `targets` T [D, d, d+1], `floor` [D] (the loss that no
+    linear map removes), `samples` [D, d+1, n] with y = V @ samples, and the starting point `weights` [k, D, d, d].
+    Methods take weights [k, S, d, d] of any multiple S of D networks; network s has data set s % D.
     """
 
     def __init__(self, spec: LinearSpec, device: str = "cpu") -> None:
@@ -31,6 +34,9 @@ class LinearProblem:
         parts = [self._moments(*gaussian_regression(seed, spec.samples, spec.dim)) for seed in range(spec.seeds)]
         self.inputs, self.targets, self.floor, self.samples = (torch.stack(part).to(device) for part in zip(*parts))
         self.weights = torch.stack([glorot_weights(spec, seed) for seed in range(spec.seeds)], 1).to(device)
+        self._rounded = self.samples.float()
+        self._longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
+        self._repeated: dict[int, LinearProblem] = {}
 
     @staticmethod
     def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -44,14 +50,18 @@ class LinearProblem:
         inputs, targets = x.T @ samples.T, y.T @ samples.T
         return inputs, targets, y.square().sum() - targets.square().sum(), samples
 
-    def repeated(self, times: int) -> LinearProblem:
-        """The same problem for `times` copies of every network; index = copy * S + seed."""
-        copy = object.__new__(LinearProblem)
-        copy.spec = self.spec
-        for name in ("inputs", "targets", "floor", "samples"):
-            value = getattr(self, name)
-            setattr(copy, name, value.repeat(times, *[1] * (value.dim() - 1)))
-        return copy
+    def _for(self, networks: int) -> LinearProblem:
+        """The problem with every data set repeated until there is one a network."""
+        times = networks // self.spec.seeds
+        if times == 1:
+            return self
+        if times not in self._repeated:
+            copy = self._repeated[times] = object.__new__(LinearProblem)
+            copy.spec = self.spec
+            for name in ("inputs", "targets", "floor", "samples"):
+                value = getattr(self, name)
+                setattr(copy, name, value.repeat(times, *[1] * (value.dim() - 1)))
+        return self._repeated[times]
 
     def _scale(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """s [S, d, 1] of a layer's outputs V [S, d, d+1], and ds/dV [S, d, d+1]."""
@@ -86,11 +96,31 @@ class LinearProblem:
 
     def loss(self, weights: Tensor) -> Tensor:
         """Loss [S] at weights [k, S, d, d]: squared error summed over samples and dimensions."""
-        _, outputs, _ = self._forward(weights)
-        return (outputs - self.targets).square().sum((-2, -1)) + self.floor
+        problem = self._for(weights.shape[1])
+        _, outputs, _ = problem._forward(weights)
+        return (outputs - problem.targets).square().sum((-2, -1)) + problem.floor
 
     def gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Loss [S] and its gradient [k, S, d, d] at weights [k, S, d, d]."""
+        if weights.device.type == "cpu":
+            loss, _, gradient = self._compiled(weights, weights, weights.new_zeros(1), keep=0)
+            return loss[0], gradient
+        return self._for(weights.shape[1])._tensor_gradient(weights)
+
+    def _compiled(
+        self, weights: Tensor, direction: Tensor, distances: Tensor, keep: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `lib.kernels.along` finds: losses [C, S], changes [C, S] and a gradient [k, S, d, d]."""
+        loss = weights.new_empty(len(distances), weights.shape[1])
+        change, there = torch.empty_like(loss), torch.empty_like(weights)
+        data = (self.inputs, self.targets, self.samples, self._rounded, self._longest)
+        points = (weights.contiguous(), direction.contiguous(), distances)
+        arrays = [tensor.numpy() for tensor in (*data, *points, loss, change, there)]
+        kind = (kernels.NORMS[self.spec.norm], self.spec.gamma, self.spec.samples)
+        kernels.along(*kind, *arrays[:8], keep, *arrays[8:])
+        return loss + self.floor.repeat(weights.shape[1] // self.spec.seeds), change, there
+
+    def _tensor_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         inputs, outputs, norms = self._forward(weights)
         error = outputs - self.targets
         loss = error.square().sum((-2, -1)) + self.floor
@@ -115,19 +145,24 @@ class LinearProblem:
         return torch.stack([q[:, unit : unit + 1] @ self.samples for q in inputs[1:]])[:, :, 0]
 
 
-def landscape(problem: LinearProblem, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def landscape(problem: LinearProblem, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, tuple | None]:
     """Loss and gradient change along the gradient (section 3.2, appendix A.2.2).
 
-    For each multiple c of `spec.step_lengths`, at W - c step_size g: the loss [C, S] and
-    |g(W - c step_size g) - g(W)|_2 [C, S] over all layers. `problem` is the spec's own.
+    For each multiple c of `spec.step_lengths`, at W - c step_size g: the loss [C, D] and
+    |g(W - c step_size g) - g(W)|_2 [C, D] over all layers. Where c = 1 is among them, also what
+    `problem.gradient` returns there: it is the next step's, for the batch is always the same.
     """
     spec = problem.spec
-    count, seeds = len(spec.step_lengths), weights.shape[1]
-    distance = spec.step_size * torch.tensor(spec.step_lengths, dtype=weights.dtype, device=weights.device)
-    moved = weights[:, None] - distance[None, :, None, None, None] * gradient[:, None]
-    loss, there = problem.repeated(count).gradient(moved.flatten(1, 2))
-    change = there.unflatten(1, (count, seeds)) - gradient[:, None]
-    return loss.view(count, seeds), change.square().sum((0, 3, 4)).sqrt()
+    distances = spec.step_size * torch.tensor(spec.step_lengths, dtype=weights.dtype, device=weights.device)
+    keep = spec.step_lengths.index(1.0) if 1.0 in spec.step_lengths else -1
+    if weights.device.type == "cpu":
+        loss, change, there = problem._compiled(weights, gradient, distances, keep)
+    else:
+        moved = weights[:, None] - distances[None, :, None, None, None] * gradient[:, None]
+        loss, gradients = problem.gradient(moved.flatten(1, 2))
+        loss, gradients = loss.view(len(distances), -1), gradients.unflatten(1, (len(distances), -1))
+        change, there = (gradients - gradient[:, None]).square().sum((0, 3, 4)).sqrt(), gradients[:, keep]
+    return loss, change, None if keep < 0 else (loss[keep], there)
 
 
 def covariate_shift(problem: LinearProblem, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +175,7 @@ def covariate_shift(problem: LinearProblem, weights: Tensor, gradient: Tensor) -
     updated = weights - problem.spec.step_size * gradient
     before = torch.ones(layers, layers, device=weights.device, dtype=torch.bool).triu(1)
     mixed = torch.where(before[:, :, None, None, None], updated[:, None], weights[:, None])
-    _, there = problem.repeated(layers).gradient(mixed.flatten(1, 2))
+    _, there = problem.gradient(mixed.flatten(1, 2))
     own = torch.arange(layers, device=weights.device)
     after = there.unflatten(1, (layers, seeds))[own, own]
     l2 = (after - gradient).square().sum((-2, -1)).sqrt()

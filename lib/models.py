@@ -62,7 +62,7 @@ def vgg(spec: VGGSpec) -> nn.Sequential:
     for inputs, outputs in ((channels * pixels, head), (head, head)):
         add(nn.Linear(inputs, outputs), outputs)
     add(nn.Linear(head, CLASSES), 0)
-    dtype = getattr(torch, spec.precision)
+    dtype = getattr(torch, spec.dtype)
     return nn.Sequential(layers).to(dtype).to(memory_format=torch.channels_last)
 
 

@@ -15,7 +15,7 @@ from lib.errors import UsageError, check_choice, check_number
 
 NORMS = ("none", "batchnorm", "noisy", "l1", "l2", "linf")
 DATA = ("cifar10", "cifar10-jpeg", "synthetic")
-PRECISIONS = ("float32", "float64")
+PRECISIONS = ("float32", "float64", "bfloat16")
 VGG_PLANS = {
     # Width multipliers of 64 channels; "M" halves the image. VGG-A of Simonyan and
     # Zisserman, and a shallow relative that trains in seconds.
@@ -101,7 +101,8 @@ class VGGSpec(_Spec):
     """A VGG on 32x32 images trained with plain SGD (appendix A.1, item 1).
 
     Cadences are in steps; 0 switches a measurement off. Activations are those of
-    `units` randomly chosen units of each normalized layer, before the ReLU.
+    `units` randomly chosen units of each normalized layer, before the ReLU. "bfloat16" trains
+    with float32 weights and bfloat16 arithmetic (autocast), too coarse for any probe.
     """
 
     norm: str = "none"
@@ -147,10 +148,19 @@ class VGGSpec(_Spec):
             check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
         _check_lengths(self.step_lengths)
         _check_theorem(self)
+        probes = ("landscape_every", "shift_every", "moments_every", "histogram_every", "theorem_every")
+        wanted = [name for name in probes if getattr(self, name)]
+        if self.precision == "bfloat16" and wanted:
+            raise UsageError(f"{wanted[0]} is {getattr(self, wanted[0])}, but must be 0 with precision 'bfloat16': use 'float32' to probe.")
         if self.noise_without_norm and self.norm != "none":
             raise UsageError(
                 f"noise_without_norm goes with norm 'none', not {self.norm!r}; use norm 'noisy'."
             )
+
+    @property
+    def dtype(self) -> str:
+        """The type of the weights, and of everything but a "bfloat16" network's products."""
+        return "float32" if self.precision == "bfloat16" else self.precision
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class OutOfTime(Exception):
 def run(
     spec: Spec, device: str = "cpu", checkpoint: Path | None = None, deadline: float = math.inf
 ) -> xr.Dataset:
-    """Train what `spec` describes and return its measurements, without provenance.
+    """Train what `spec` describes and return its measurements; of provenance only the data and the `seconds` it took.
 
     A VGG resumes from `checkpoint` if that file exists, writes it about once a minute and leaves it
     at the end: the caller removes it once the record is safe. Past `deadline` (seconds since the
@@ -53,9 +53,11 @@ def run(
     minute and do neither. Raises `UsageError` for a device that is not there and `Failure` where images are missing.
     """
     check_device(device)
-    if isinstance(spec, LinearSpec):
-        return _run_linear(spec, device)
-    return _run_vgg(spec, device, checkpoint, deadline)
+    if isinstance(spec, VGGSpec):
+        return _run_vgg(spec, device, checkpoint, deadline)
+    start = time.monotonic()
+    dataset = _run_linear(spec, device)
+    return dataset.assign_attrs(seconds=round(time.monotonic() - start, 1))
 
 
 def _ticks(every: int, steps: int) -> list[int]:
@@ -141,16 +143,17 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             f"train_images is {spec.train_images}, but {spec.data!r} has {len(images.train_x)}; use at most that."
         )
     images = images.to(device)
-    normalize = images.normalizer(getattr(torch, spec.precision))
+    normalize = images.normalizer(getattr(torch, spec.dtype))
     model = vgg(spec).to(device).train()
     parameters = list(model.parameters())
     store = _vgg_store(spec, len(model))
     lengths, first = np.array(spec.step_lengths, np.float32), 0
     here = torch.device(device) if device == "cpu" else images.train_x.device
 
+    start = saved = time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
-        first = _resume(checkpoint, model, store, here)
-    saved = time.monotonic()
+        first, seconds = _resume(checkpoint, model, store, here)
+        start -= seconds
     with probes.Activations(model, spec.units, spec.seed) as activations:
         for step in range(first, spec.steps):
             if store.due("eval_step", step):
@@ -158,7 +161,9 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             x, y = _batch(spec, images, step)
             x = normalize(x)
             noise = probes.NoiseState(model, here)
-            logits = model(x)
+            with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+                logits = model(x)
+            logits = logits.to(x.dtype)
             loss = F.cross_entropy(logits, y)
             grads = list(torch.autograd.grad(loss, parameters))
             store.put(step, loss=loss.detach(), accuracy=(logits.argmax(1) == y).float().mean())
@@ -185,7 +190,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                 torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
             late = time.time() > deadline
             if checkpoint is not None and (late or time.monotonic() - saved > CHECKPOINT_EVERY):
-                _save(checkpoint, step + 1, model, store, here)
+                _save(checkpoint, step + 1, time.monotonic() - start, model, store, here)
                 saved = time.monotonic()
             if late:
                 raise OutOfTime
@@ -195,6 +200,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
     names = [name for name, _ in model.named_children()]
     dataset = store.dataset(step_length=lengths, layer=names)
     dataset.attrs |= {"data": images.identity, "parameters": sum(p.numel() for p in parameters)}
+    dataset.attrs["seconds"] = round(time.monotonic() - start, 1)
     return dataset
 
 
@@ -255,10 +261,11 @@ def _evaluate(
     return accuracy
 
 
-def _save(path: Path, step: int, model: torch.nn.Module, store: _Store, device: torch.device) -> None:
+def _save(path: Path, step: int, seconds: float, model: torch.nn.Module, store: _Store, device: torch.device) -> None:
     noise = probes.NoiseState(model, device)
     state = {
         "step": step,
+        "seconds": seconds,
         "model": model.state_dict(),
         "noise": list(noise.states.values()),
         "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
@@ -273,7 +280,8 @@ def _save(path: Path, step: int, model: torch.nn.Module, store: _Store, device: 
         raise Failure(f"cannot write the checkpoint {path} ({error}); free some space and run again.") from error
 
 
-def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.device) -> int:
+def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.device) -> tuple[int, float]:
+    """Steps done and seconds spent so far."""
     state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     noise = probes.NoiseState(model, device)
@@ -281,7 +289,7 @@ def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.dev
     noise.rewind()
     for name, array in state["arrays"].items():
         store.arrays[name][...] = array.numpy()
-    return state["step"]
+    return state["step"], state["seconds"]
 
 
 def _run_linear(spec: LinearSpec, device: str) -> xr.Dataset:
@@ -305,12 +313,13 @@ def _run_linear(spec: LinearSpec, device: str) -> xr.Dataset:
         store.add("histogram_range", ("histogram_step", "norm_layer", "seed", "end"), *shape, 2)
     if spec.theorem_every:
         _theorem_arrays(store, spec, spec.layers - 1, ("theorem_step", "norm_layer", "seed"), seeds)
-    weights_ = problem.weights
+    weights_, ahead = problem.weights, None
     for step in range(spec.steps):
-        loss, gradient = problem.gradient(weights_)
+        loss, gradient = ahead or problem.gradient(weights_)
+        ahead = None
         store.put(step, loss=loss)
         if store.due("landscape_step", step):
-            losses, changes = linear.landscape(problem, weights_, gradient)
+            losses, changes, ahead = linear.landscape(problem, weights_, gradient)
             grad_norm = gradient.square().sum((0, 2, 3)).sqrt()
             store.put(step, grad_norm=grad_norm, landscape_loss=losses, grad_change=changes)
         if store.due("shift_step", step):

@@ -8,6 +8,7 @@ from lib.data import gaussian_regression
 from lib.linear import LinearProblem
 from lib.models import deep_linear
 from lib.specs import LinearSpec
+from lib.training import run
 
 NORMS = ("none", "batchnorm", "l1", "l2", "linf")
 SPEC = LinearSpec(layers=6, dim=4, samples=50, seeds=3, step_size=1e-4, step_lengths=(0.1, 1.0, 5.0))
@@ -54,12 +55,69 @@ def test_landscape_is_the_plain_networks(norm):
     spec = SPEC.but(norm=norm)
     problem = LinearProblem(spec)
     _, gradient = problem.gradient(problem.weights)
-    loss, change = linear.landscape(problem, problem.weights, gradient)
+    loss, change, ahead = linear.landscape(problem, problem.weights, gradient)
     for index, length in enumerate(spec.step_lengths):
         moved = problem.weights[:, 1] - length * spec.step_size * gradient[:, 1]
         expected, there = plain(spec, 1, moved)
         torch.testing.assert_close(loss[index, 1], expected, rtol=1e-9, atol=0)
         torch.testing.assert_close(change[index, 1], (there - gradient[:, 1]).norm(), rtol=1e-7, atol=0)
+        if length == 1:
+            torch.testing.assert_close(ahead[0][1], expected, rtol=1e-9, atol=0)
+            torch.testing.assert_close(ahead[1][:, 1], there, rtol=1e-8, atol=1e-9 * there.abs().max().item())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("copies", [1, 3, 4])  # 3, 9 and 12 networks: spare lanes, and more than one group of eight
+def test_compiled_loops_are_the_tensor_operations(norm, copies):
+    problem = LinearProblem(SPEC.but(norm=norm, gamma=1.25))
+    generator = torch.Generator().manual_seed(1)
+    shape = (SPEC.layers, SPEC.seeds * copies, SPEC.dim, SPEC.dim)
+    weights = torch.randn(shape, generator=generator, dtype=torch.float64)
+    for ours, theirs in zip(problem.gradient(weights), problem._for(weights.shape[1])._tensor_gradient(weights)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("norm", ["l1", "linf"])
+@pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
+def test_samples_that_float32_cannot_tell_apart(norm, scale):
+    # Unit 0 of the first layer is zero on sample 0 to 1e-12, or as large on sample 1 as on sample 0 to 1e-12.
+    spec = SPEC.but(norm=norm, seeds=1)
+    problem = LinearProblem(spec)
+    weights, x = problem.weights.clone(), gaussian_regression(0, spec.samples, spec.dim)[0]
+    row = weights[0, 0, 0]
+    if norm == "l1":
+        row -= (row @ x[0] - 1e-12) * x[0] / x[0].square().sum()
+    else:
+        # Two largest samples: the row moves until the second catches up with the first, but for 1e-12.
+        first, second = (x @ row).abs().topk(2).indices
+        signs = (x @ row).sign()
+        gap = signs[first] * x[first] - signs[second] * x[second]
+        row -= gap * (gap @ row - 1e-12 * (x @ row).abs().max()) / gap.square().sum()
+        assert set((x @ row).abs().topk(2).indices.tolist()) == {first.item(), second.item()}
+    weights[0, 0] *= scale
+    loss, gradient = problem.gradient(weights)
+    expected, slope = plain(spec, 0, weights[:, 0])
+    torch.testing.assert_close(loss[0], expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(gradient[1:, 0], slope[1:], rtol=1e-7, atol=1e-9 * slope[1:].abs().max().item())
+    torch.testing.assert_close(gradient[0, 0] * scale, slope[0] * scale, rtol=1e-7, atol=1e-9 * slope[0].abs().max().item() * scale)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_network_that_diverged_does_not_touch_the_others(norm):
+    problem = LinearProblem(SPEC.but(norm=norm))
+    sound, _ = problem.gradient(problem.weights)
+    weights = problem.weights.clone()
+    weights[2, 1] = float("nan")
+    loss, gradient = problem.gradient(weights)
+    assert loss[[0, 2]].tolist() == sound[[0, 2]].tolist() and gradient[:, [0, 2]].isfinite().all()
+    assert loss[1].isnan() and gradient[0, 1].isnan().any()
+
+
+@pytest.mark.parametrize("norm", ["none", "l1"])
+def test_probing_every_step_changes_nothing(norm):
+    spec = SPEC.but(norm=norm, steps=9, shift_every=0)
+    often, never = (run(spec.but(landscape_every=every)).loss.values for every in (1, 0))
+    assert (often == never).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)

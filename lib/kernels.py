@@ -1,0 +1,334 @@
+"""Compiled loops for the deep linear networks on a CPU: eight networks side by side.
+
+The same mathematics as `lib.linear`, whose notation this module keeps; there, tensor operations of
+ten by ten cost more in overhead than in arithmetic. The last axis of every array here is the
+lane, one network each, so that a processor's vector unit works on eight networks at once.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+numba.config.SLP_VECTORIZE = 1  # off by default; without it the eight sums of `_product` stay scalar
+LANES = 8
+#: Reordering sums and fusing multiplications with additions; NaN and infinity keep their meaning.
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+#: A unit vector times a sample, rounded to float32, is off by less than this times the longest sample.
+_DOUBT = 16 * 2.0**-23
+
+NONE, BATCHNORM, L1, L2, LINF = range(5)
+NORMS = {"none": NONE, "batchnorm": BATCHNORM, "l1": L1, "l2": L2, "linf": LINF}
+
+
+@_compiled
+def _product(a, b, out):
+    """out [p, r, 8] = a [p, q, 8] @ b [q, r, 8], lane by lane."""
+    for i in range(a.shape[0]):
+        for j in range(b.shape[1]):
+            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+            for m in range(a.shape[1]):
+                s0 += a[i, m, 0] * b[m, j, 0]
+                s1 += a[i, m, 1] * b[m, j, 1]
+                s2 += a[i, m, 2] * b[m, j, 2]
+                s3 += a[i, m, 3] * b[m, j, 3]
+                s4 += a[i, m, 4] * b[m, j, 4]
+                s5 += a[i, m, 5] * b[m, j, 5]
+                s6 += a[i, m, 6] * b[m, j, 6]
+                s7 += a[i, m, 7] * b[m, j, 7]
+            out[i, j, 0], out[i, j, 1], out[i, j, 2], out[i, j, 3] = s0, s1, s2, s3
+            out[i, j, 4], out[i, j, 5], out[i, j, 6], out[i, j, 7] = s4, s5, s6, s7
+
+
+@_compiled
+def _transpose(a, out):
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            for lane in range(LANES):
+                out[j, i, lane] = a[i, j, lane]
+
+
+@_compiled
+def _dot(vector, samples, index):
+    total = 0.0
+    for j in range(vector.shape[0]):
+        total += vector[j] * samples[j, index]
+    return total
+
+
+@_compiled
+def _largest(y):
+    """The largest |y|, as the integer that has its bits: these order as the numbers do, and are compared eight at a time."""
+    bits = y.view(np.int32)
+    largest = np.int32(0)
+    for index in range(bits.shape[0]):
+        largest = max(largest, bits[index] & np.int32(0x7FFFFFFF))
+    return largest
+
+
+@_compiled
+def _bits(value):
+    holder = np.empty(1, np.float32)
+    holder[0] = value
+    return holder.view(np.int32)[0]
+
+
+@_compiled
+def _number(bits):
+    holder = np.empty(1, np.int32)
+    holder[0] = bits
+    return holder.view(np.float32)[0]
+
+
+@_compiled
+def _at_least(y, bound):
+    """How many |y| have bits of at least `bound`, and the sum of their positions."""
+    bits = y.view(np.int32)
+    found, positions = np.int32(0), np.int32(0)
+    for index in range(bits.shape[0]):
+        reached = (bits[index] & np.int32(0x7FFFFFFF)) >= bound
+        found += np.int32(reached)
+        positions += np.int32(index) if reached else np.int32(0)
+    return found, positions
+
+
+@_compiled
+def _any_within(y, bound):
+    """Whether some |y| is at most `bound`."""
+    found = np.float32(0)
+    for index in range(y.shape[0]):
+        found += np.float32(1) if abs(y[index]) <= bound else np.float32(0)
+    return found > 0
+
+
+@_compiled
+def _rounded_product(unit, rounded, y):
+    """y [n] = unit [J] @ rounded [J, n] in float32, three rows at a time: fewer passes over y."""
+    width = rounded.shape[0]
+    y[:] = 0
+    for j in range(0, width, 3):
+        a = np.float32(unit[j])
+        b = np.float32(unit[j + 1]) if j + 1 < width else np.float32(0)
+        c = np.float32(unit[j + 2]) if j + 2 < width else np.float32(0)
+        rows = rounded[j], rounded[min(j + 1, width - 1)], rounded[min(j + 2, width - 1)]
+        for index in range(y.shape[0]):
+            y[index] += a * rows[0][index] + b * rows[1][index] + c * rows[2][index]
+
+
+@_compiled
+def _signed_sums(samples, y, out):
+    """out [d, J]: for each y [d, n], the sum of every row of `samples` [J, n] with the signs of y; two units a pass."""
+    units = y.shape[0]
+    for i in range(0, units, 2):
+        other = min(i + 1, units - 1)
+        first, second = y[i], y[other]
+        for j in range(samples.shape[0]):
+            row = samples[j]
+            one = two = 0.0
+            for index in range(row.shape[0]):
+                one += row[index] if first[index] > 0 else -row[index]
+                two += row[index] if second[index] > 0 else -row[index]
+            out[other, j] = two
+            out[i, j] = one
+
+
+@_compiled
+def _l1(rows, lengths, samples, y, doubt, scale, slope):
+    """mean |y| and its derivative, from y = row / length @ samples rounded to float32."""
+    units, width = rows.shape
+    count = samples.shape[1]
+    _signed_sums(samples, y, slope)
+    for i in range(units):
+        if _any_within(y[i], doubt):
+            for index in range(count):
+                if abs(y[i, index]) <= doubt:
+                    wrong = np.sign(_dot(rows[i], samples, index)) - (1.0 if y[i, index] > 0 else -1.0)
+                    for j in range(width):
+                        slope[i, j] += wrong * samples[j, index]
+        total = 0.0
+        for j in range(width):
+            slope[i, j] /= count
+            total += slope[i, j] * rows[i, j]  # mean |y| = mean(sign(y) y)
+        scale[i] = total * lengths[i]
+
+
+@_compiled
+def _linf(rows, lengths, samples, y, doubt, scale, slope):
+    """max |y| and its derivative, from y = row / length @ samples rounded to float32."""
+    units, width = rows.shape
+    count = samples.shape[1]
+    for i in range(units):
+        enough = max(_number(_largest(y[i])) - 2 * doubt, np.float32(0))
+        candidates, position = _at_least(y[i], _bits(enough))
+        largest, best, sign = -1.0, 0, 0.0
+        for index in range(position if candidates == 1 else 0, count):
+            if abs(y[i, index]) >= enough:
+                value = _dot(rows[i], samples, index)
+                if abs(value) > largest:
+                    largest, best, sign = abs(value), index, np.sign(value)
+                if candidates == 1:
+                    break
+        scale[i] = largest * lengths[i]
+        for j in range(width):
+            slope[i, j] = sign * samples[j, best]
+
+
+@_compiled
+def _sampled(norm, outputs, samples, rounded, longest, y, scale, slope):
+    """n(y) [d] of y = outputs @ samples for l1 or linf, and its derivative [d, d+1] with respect to outputs.
+
+    Signs, and which sample is the largest, are read off a product in float32; samples too near
+    to a tie to be sure are computed again in float64. The result is as exact as float64 throughout.
+    """
+    units, width = outputs.shape
+    lengths = np.empty(units)
+    for i in range(units):
+        lengths[i] = np.sqrt((outputs[i] * outputs[i]).sum())
+        for j in range(width):
+            outputs[i, j] /= lengths[i]  # keeps float32 in range, whatever the network does
+        _rounded_product(outputs[i], rounded, y[i])
+    doubt = np.float32(_DOUBT * longest)
+    if norm == L1:
+        _l1(outputs, lengths, samples, y, doubt, scale, slope)
+    else:
+        _linf(outputs, lengths, samples, y, doubt, scale, slope)
+
+
+@_compiled
+def _normalize(norm, gamma, count, samples, rounded, longest, which, used, outputs, y, scale, slope):
+    """A layer's outputs [d, d+1, 8] become gamma (y - mean) / n(y); n and dn/dV go to `scale` and `slope`."""
+    units, width, _ = outputs.shape
+    if norm == L1 or norm == LINF:
+        rows, rows_scale, rows_slope = np.empty((units, width)), np.empty(units), np.empty((units, width))
+        for lane in range(used):
+            data = which[lane]
+            rows[:] = outputs[:, :, lane]
+            _sampled(norm, rows, samples[data], rounded[data], longest[data], y, rows_scale, rows_slope)
+            scale[:, lane], slope[:, :, lane] = rows_scale, rows_slope
+        scale[:, used:], slope[:, :, used:] = 1.0, 0.0
+    else:
+        kept = width if norm == L2 else width - 1
+        for i in range(units):
+            scale[i] = 0.0
+            for j in range(kept):
+                for lane in range(LANES):
+                    scale[i, lane] += outputs[i, j, lane] * outputs[i, j, lane]
+            for lane in range(LANES):
+                scale[i, lane] = np.sqrt(scale[i, lane] / count)
+            for j in range(kept):
+                for lane in range(LANES):
+                    slope[i, j, lane] = outputs[i, j, lane] / (count * scale[i, lane])
+    for i in range(units):
+        for j in range(width - 1):
+            for lane in range(LANES):
+                outputs[i, j, lane] *= gamma / scale[i, lane]
+        outputs[i, width - 1] = 0.0
+
+
+@_compiled
+def _normalize_back(gamma, normalized, scale, slope, delta):
+    """The gradient with respect to a normalization's outputs becomes that with respect to its inputs."""
+    units, width, _ = delta.shape
+    along = np.empty(LANES)
+    for i in range(units):
+        along[:] = 0.0
+        for j in range(width):
+            for lane in range(LANES):
+                along[lane] += delta[i, j, lane] * normalized[i, j, lane]
+        for lane in range(LANES):
+            along[lane] /= scale[i, lane]
+        for j in range(width):
+            for lane in range(LANES):
+                # The mean is subtracted: nothing comes back through the last column.
+                direct = delta[i, j, lane] * (gamma / scale[i, lane]) if j < width - 1 else 0.0
+                delta[i, j, lane] = direct - along[lane] * slope[i, j, lane]
+
+
+@_compiled
+def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, loss, out):
+    """Losses [8] (without the floor) and gradients `out` [k, d, d, 8] of eight networks w [k, d, d, 8].
+
+    Lane n belongs to data set which[n]; lanes from `used` on are spare, and only kept from costing time.
+    """
+    layers, units = w.shape[:2]
+    width = inputs.shape[2]
+    q = np.empty((layers, units, width, LANES))
+    scale = np.empty((layers, units, LANES))
+    slope = np.zeros((layers, units, width, LANES))
+    error, delta = np.empty((units, width, LANES)), np.empty((units, width, LANES))
+    turned_w, turned_q = np.empty((units, units, LANES)), np.empty((width, units, LANES))
+    for lane in range(LANES):
+        q[0, :, :, lane] = inputs[which[lane]]
+    for layer in range(layers - 1):
+        _product(w[layer], q[layer], q[layer + 1])
+        if norm != NONE:
+            _normalize(
+                norm, gamma, count, samples, rounded, longest, which, used, q[layer + 1], y, scale[layer], slope[layer]
+            )
+    _product(w[layers - 1], q[layers - 1], error)
+    for lane in range(LANES):
+        loss[lane] = 0.0
+        for i in range(units):
+            for j in range(width):
+                error[i, j, lane] -= targets[which[lane], i, j]
+                loss[lane] += error[i, j, lane] * error[i, j, lane]
+                delta[i, j, lane] = 2 * error[i, j, lane]
+    for layer in range(layers - 1, 0, -1):
+        _transpose(q[layer], turned_q)
+        _product(delta, turned_q, out[layer])
+        _transpose(w[layer], turned_w)
+        _product(turned_w, delta, error)
+        delta, error = error, delta
+        if norm != NONE:
+            _normalize_back(gamma, q[layer], scale[layer - 1], slope[layer - 1], delta)
+    _transpose(q[0], turned_q)
+    _product(delta, turned_q, out[0])
+
+
+@_compiled
+def along(
+    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, direction, distances, keep, loss, change, there
+):
+    """Loss [C, S] (without the floor) and |g(W - t v) - v| [C, S] at distances t [C] along `direction` v [k, S, d, d].
+
+    `there` [k, S, d, d] receives the gradient g at distance number `keep`. Network s belongs to data set s % D;
+    inputs and targets are [D, d, d+1], and for l1 and linf `samples` [D, d+1, n], `rounded` the same in float32 and
+    `longest` [D] the largest norm of a sample. Moved weights and gradients exist for eight
+    networks at a time only: copies of all of them would cost more than the arithmetic.
+    """
+    layers, networks, units, _ = weights.shape
+    points = networks * len(distances)
+    w, g = np.empty((layers, units, units, LANES)), np.empty((layers, units, units, LANES))
+    y = np.empty((units, samples.shape[2]), np.float32)
+    which, losses = np.empty(LANES, np.int64), np.empty(LANES)
+    for start in range(0, points, LANES):
+        used = min(LANES, points - start)
+        for lane in range(LANES):
+            length, network = divmod(start + min(lane, used - 1), networks)  # spare lanes repeat the last
+            which[lane] = network % len(inputs)
+            # In two passes, so that the two roundings are not fused into one: the point one step size
+            # away is then bit for bit the one that training goes to.
+            distance = distances[length]
+            for layer in range(layers):
+                for i in range(units):
+                    for m in range(units):
+                        w[layer, i, m, lane] = distance * direction[layer, network, i, m]
+            for layer in range(layers):
+                for i in range(units):
+                    for m in range(units):
+                        w[layer, i, m, lane] = weights[layer, network, i, m] - w[layer, i, m, lane]
+        _backpropagate(
+            norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, losses, g
+        )
+        for lane in range(used):
+            length, network = divmod(start + lane, networks)
+            loss[length, network] = losses[lane]
+            squares = 0.0
+            for layer in range(layers):
+                for i in range(units):
+                    for m in range(units):
+                        moved = g[layer, i, m, lane] - direction[layer, network, i, m]
+                        squares += moved * moved
+            change[length, network] = np.sqrt(squares)
+            if length == keep:
+                there[:, network] = g[:, :, :, lane]
