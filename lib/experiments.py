@@ -117,7 +117,7 @@ def _theorems(scale: str) -> Runs:
     smaller = {"laptop": {"width": 1 / 8, "steps": 1_000}}.get(scale, {})
     off = {"landscape_every": 0, "shift_every": 0, "histogram_every": 0}
     every = {"smoke": 6, "laptop": 50, "paper": 500}[scale]
-    linear = _LINEAR[scale].but(norm="batchnorm", theorem_every={"smoke": 30}.get(scale, 1_000), **off)
+    linear = _LINEAR[scale].but(norm="batchnorm", theorem_every={"smoke": 30}.get(scale, 2_000), **off)
     return {
         "VGG": _vgg(scale, "batchnorm", theorem_every=every, moments_every=0, **off, **smaller),
         "deep linear": [linear],

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.func import functional_call
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -53,11 +54,30 @@ def test_lp_norm_is_the_formula_sample_by_sample(shape, p):
         assert values == pytest.approx([(v - mean) / size for v in row], rel=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(5, 2), (3, 2, 4, 2)])
 @pytest.mark.parametrize("p", [1, 2, math.inf])
-def test_lp_norm_gradient_by_finite_differences(p):
+def test_lp_norm_gradient_by_finite_differences(p, shape):
     layer = LpNorm(2, p).double()
-    layer.gamma.requires_grad_(False)
-    assert torch.autograd.gradcheck(layer, batch((5, 2)).requires_grad_(), eps=1e-7, atol=1e-6)
+
+    def function(y, gamma, beta):
+        return functional_call(layer, {"gamma": gamma, "beta": beta}, y)
+
+    inputs = (batch(shape)[:, :2], torch.tensor([1.5, -0.7]), torch.tensor([0.2, 3.0]))
+    assert torch.autograd.gradcheck(function, [value.double().requires_grad_() for value in inputs], eps=1e-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_lp_norm_gradient_is_autograds(p, layout):
+    # On images in both layouts, with values that tie for the largest.
+    y = batch((4, 3, 4, 4)).round(decimals=1).contiguous(memory_format=layout).requires_grad_()
+    layer = LpNorm(3, p).double()
+    rest = (0, 2, 3)
+    norm = {1: y.abs().mean(rest), 2: y.square().mean(rest).add(EPS).sqrt(), math.inf: y.abs().amax(rest)}[p]
+    expected = (y - y.mean(rest, keepdim=True)) / (norm + (0 if p == 2 else EPS))[:, None, None]
+    direction = batch((4, 3, 4, 4), 1)
+    for one, other in zip(*(torch.autograd.grad((z * direction).sum(), y) for z in (layer(y), expected))):
+        torch.testing.assert_close(one, other)
 
 
 def test_lp_norm_evaluates_with_running_statistics():
