@@ -21,13 +21,23 @@ from tqdm.auto import tqdm
 from lib import records
 from lib.data import DESCRIPTIONS, available, load_images
 from lib.errors import check_choice
-from lib.specs import LinearSpec, Spec, VGGSpec
+from lib.specs import LinearSpec, Noise, Spec, VGGSpec
 from lib.training import OutOfTime
 
 SCALES = ("smoke", "laptop", "paper")
 LP_NORMS = ("none", "batchnorm", "l1", "l2", "linf")
 LINEAR_STEP_SIZES = (1e-8, 1e-7, 3e-7, 1e-6, 3e-6)
 NOISE_STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+VGG_STEP_SIZES = (0.03, 0.1, 0.3, 1.0, 3.0)
+INIT_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+#: Answers to questions the paper leaves open, other than the ones assumed: changes of the spec.
+VARIANTS = {
+    "as assumed": {},
+    "7 layers": {"depth": 7},
+    "momentum 0.9": {"momentum": 0.9},
+    "norm after the ReLU": {"placement": "after"},
+    "no gamma and beta": {"affine": False},
+}
 
 _VGG = {
     "smoke": VGGSpec(
@@ -59,6 +69,8 @@ _ACCURACY = {
     "laptop": VGGSpec(data="cifar10-jpeg", precision="bfloat16", eval_every=1_000),
     "paper": VGGSpec(eval_every=1_000),
 }
+#: Runs by the dozen: smaller networks, fewer steps.
+_SMALLER = {"smoke": {}, "laptop": {"width": 1 / 8, "steps": 1_000}, "paper": {}}
 _SEEDS = {"smoke": 2, "laptop": 3, "paper": 3}
 
 Runs = dict[str, list[Spec]]
@@ -94,8 +106,7 @@ def _noise(scale: str) -> Runs:
 
 
 def _noise_strength(scale: str) -> Runs:
-    smaller = {"laptop": {"width": 1 / 8, "steps": 1_000}}.get(scale, {})
-    changes = {"landscape_every": 0, "shift_every": 0, "moments_every": 0, "histogram_every": 0, **smaller}
+    changes = {**_NO_PROBES, **_SMALLER[scale]}
     base = _VGG[scale].noise
     runs = {"none, 0": _vgg(scale, "none", **changes), "batchnorm, 0": _vgg(scale, "batchnorm", **changes)}
     for strength in NOISE_STRENGTHS:
@@ -114,22 +125,99 @@ def _linear_step_sizes(scale: str) -> Runs:
 
 
 def _theorems(scale: str) -> Runs:
-    smaller = {"laptop": {"width": 1 / 8, "steps": 1_000}}.get(scale, {})
     off = {"landscape_every": 0, "shift_every": 0, "histogram_every": 0}
     every = {"smoke": 6, "laptop": 50, "paper": 500}[scale]
     linear = _LINEAR[scale].but(norm="batchnorm", theorem_every={"smoke": 30}.get(scale, 2_000), **off)
     return {
-        "VGG": _vgg(scale, "batchnorm", theorem_every=every, moments_every=0, **off, **smaller),
+        "VGG": _vgg(scale, "batchnorm", theorem_every=every, moments_every=0, **off, **_SMALLER[scale]),
         "deep linear": [linear],
     }
 
 
+def _each_norm(scale: str, values: Iterable[float], field: str) -> Runs:
+    """VGG with and without BatchNorm at several values of one field of the spec."""
+    changes = {**_NO_PROBES, **_SMALLER[scale]}
+    return {
+        f"{norm}, {value:g}": _vgg(scale, norm, **changes, **{field: value})
+        for value in values
+        for norm in ("none", "batchnorm")
+    }
+
+
+def _controls(scale: str) -> Runs:
+    cadence = {"smoke": (6, 6), "laptop": (100, 250), "paper": (1_000, 3_000)}[scale]
+    changes = {
+        **_NO_PROBES, **_SMALLER[scale], "landscape_every": cadence[0], "controls_every": cadence[0],
+        "precision_every": cadence[1], "step_lengths": (0.5, 1.0, 2.0, 4.0),
+    }  # fmt: skip
+    return {norm: _vgg(scale, norm, **changes) for norm in ("none", "batchnorm")}
+
+
+def _resnets(scale: str) -> Runs:
+    changes = {**_NO_PROBES, **_SMALLER[scale], "landscape_every": {"smoke": 6, "laptop": 50, "paper": 500}[scale]}
+    return {norm: _vgg(scale, norm, architecture="resnet", depth=8, **changes) for norm in ("none", "batchnorm")}
+
+
+def _variants(scale: str) -> Runs:
+    changes = {**_NO_PROBES, **_SMALLER[scale], "landscape_every": {"smoke": 6, "laptop": 50, "paper": 500}[scale]}
+    if scale == "smoke":  # 7 layers are what it has
+        changes["depth"] = 11
+    runs = {}
+    for name, variant in VARIANTS.items():
+        without = {key: value for key, value in variant.items() if key not in ("placement", "affine")}
+        runs[f"none, {name}"] = _vgg(scale, "none", **{**changes, **without})
+        runs[f"batchnorm, {name}"] = _vgg(scale, "batchnorm", **{**changes, **variant})
+    return runs
+
+
+def _noise_variance(scale: str) -> Runs:
+    """r_sigma read as the variance of s, where else it is its deviation."""
+    changes = {**_NO_PROBES, **_SMALLER[scale]}
+    noise = Noise(r_sigma=math.sqrt(Noise().r_sigma))
+    return {
+        "none": _vgg(scale, "none", **changes),
+        "batchnorm": _vgg(scale, "batchnorm", **changes),
+        "noisy": _vgg(scale, "noisy", noise=noise, **changes),
+        "none + noise": _vgg(scale, "none", noise_without_norm=True, noise=noise, **changes),
+    }
+
+
+def _linear_gamma(scale: str) -> Runs:
+    """l_1 is BatchNorm times sqrt(pi / 2) on Gaussian activations: BatchNorm with that gamma beside it."""
+    gamma = math.sqrt(math.pi / 2)
+    off = {"shift_every": 0}
+    return {
+        "batchnorm": [_LINEAR[scale].but(norm="batchnorm")],
+        "batchnorm, gamma": [_LINEAR[scale].but(norm="batchnorm", gamma=gamma, **off)],
+        "l1": [_LINEAR[scale].but(norm="l1", **off)],
+    }
+
+
+def _accuracy(width: float, seeds: int) -> Callable[[str], Runs]:
+    def runs(scale: str) -> Runs:
+        base = _ACCURACY[scale]
+        count = _SEEDS[scale] if scale != "laptop" else seeds
+        return {
+            norm + (", augmented" if augment else ""): [
+                base.but(norm=norm, width=base.width * width, augment=augment, seed=seed) for seed in range(count)
+            ]
+            for augment in (False, True)
+            for norm in ("none", "batchnorm")
+        }
+
+    return runs
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """What a figure compares, in words, and the runs it needs at a scale."""
+    """What a figure compares, in words, and the runs it needs at a scale.
+
+    A `long` experiment is never run by a build but at smoke scale: see `on_demand`.
+    """
 
     title: str
     runs: Callable[[str], Runs]
+    long: bool = False
 
 
 EXPERIMENTS = {
@@ -150,6 +238,17 @@ EXPERIMENTS = {
     "noise-strength": Experiment("Training under scaled noise, with and without BatchNorm", _noise_strength),
     "theorems": Experiment("Terms of Theorems 4.1 and 4.2 along training", _theorems),
     "linear-step-size": Experiment("Deep linear networks at several step sizes", _linear_step_sizes),
+    "linear-gamma": Experiment("l_1 normalization against BatchNorm with its scale", _linear_gamma),
+    "step-size": Experiment("VGG at several step sizes", lambda scale: _each_norm(scale, VGG_STEP_SIZES, "step_size")),
+    "initialization": Experiment(
+        "VGG from larger and smaller weights", lambda scale: _each_norm(scale, INIT_SCALES, "init_scale")
+    ),
+    "resnet": Experiment("Loss landscape of a residual network", _resnets),
+    "controls": Experiment("The landscape probe in other ways, VGG", _controls),
+    "variants": Experiment("VGG under other answers to open questions", _variants),
+    "noise-variance": Experiment("VGG with r_sigma as a variance", _noise_variance),
+    "accuracy": Experiment("Test accuracy of VGG at full width", _accuracy(1.0, 1), long=True),
+    "accuracy-half": Experiment("Test accuracy of VGG at half width", _accuracy(0.5, 3), long=True),
 }
 
 
@@ -174,6 +273,17 @@ def specs(name: str, scale: str) -> Runs:
 def unique(names: Iterable[str], scale: str) -> list[Spec]:
     """The specs of several experiments, each once, in order."""
     return list(dict.fromkeys(spec for name in names for group in specs(name, scale).values() for spec in group))
+
+
+def on_demand(name: str, scale: str, device: str) -> bool:
+    """Whether a build makes the records that experiment `name` lacks; else it shows what there is.
+
+    It does not where that takes hours: long experiments, and a VGG at paper scale without a GPU.
+    """
+    if scale == "smoke":
+        return True
+    vgg = any(isinstance(spec, VGGSpec) for group in specs(name, scale).values() for spec in group)
+    return not EXPERIMENTS[name].long and not (vgg and scale == "paper" and device == "cpu")
 
 
 def _make(spec: Spec, device: str, folder: Path | None, deadline: float) -> None:
@@ -209,16 +319,17 @@ def ensure(
 
 
 def prepare(scale: str, device: str = "cpu", jobs: int = 2) -> None:
-    """Make every record that the chapters read at `scale` and that does not exist yet."""
+    """Make every record that the chapters read at `scale`, that does not exist yet and that a build makes."""
     # The slow ones first, so that none is left running alone at the end.
     slow = ("l1", "linf")
-    ensure(sorted(unique(EXPERIMENTS, scale), key=lambda spec: spec.norm not in slow), device, jobs)
+    needed = unique([name for name in EXPERIMENTS if on_demand(name, scale, device)], scale)
+    ensure(sorted(needed, key=lambda spec: spec.norm not in slow), device, jobs)
 
 
 def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
     """Label of a curve to its record, with a `seed` dimension; runs what has no record yet.
 
-    Attributes are those of the first seed, and `scale`, `experiment` and `seconds` in total.
+    Where a build does not (`on_demand`), seeds without a record are missing, and curves without any. Attributes are those of the first seed, and `scale`, `experiment` and `seconds` in total.
     """
     return _load(name, scale, device)
 
@@ -231,6 +342,10 @@ _record = functools.cache(records.obtain)
 def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
     curves = {}
     for label, group in specs(name, scale).items():
+        if not on_demand(name, scale, device):
+            group = [spec for spec in group if records.find(spec)]
+        if not group:
+            continue
         parts = [_record(spec, device) for spec in group]
         merged = parts[0]
         if "seed" not in merged.dims:

@@ -17,10 +17,11 @@ import matplotlib
 matplotlib.use("agg")
 import numpy as np
 import xarray as xr
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib import claims, experiments, ledger
+from lib import claims, experiments, ledger, measures
 from lib.errors import check_choice
 from lib.records import from_canonical
 
@@ -154,7 +155,7 @@ def moments(curves: Curves) -> Figure:
     figure, ((left, right),) = _figure(1, 2)
     for label, curve in curves.items():
         for axes, name in ((left, "mean"), (right, "var")):
-            change = claims.moment_change(curve, name)
+            change = measures.moment_change(curve, name)
             count = change.shape[1]
             x = curve.moments_step.values[0 : 2 * count : 2]
             typical = np.median(change.reshape(*change.shape[:2], -1), -1)
@@ -199,7 +200,7 @@ def landscape(curves: Curves) -> Figure:
             axes.fill_between(steps, low, high, color=COLOURS[label], alpha=0.3, lw=0.8, label=_name(label))
             axes.plot(steps, high, color=COLOURS[label], lw=0.8)
             axes.plot(steps, low, color=COLOURS[label], lw=0.8)
-        _lines(c, steps, claims.smoothness(curve).transpose("seed", "landscape_step").values, label, log=True)
+        _lines(c, steps, measures.smoothness(curve).transpose("seed", "landscape_step").values, label, log=True)
     first = next(iter(curves.values())).step_length.values
     _label(a, f"(a) loss, {first[0]:g} to {first[-1]:g} step sizes", "step", "loss", log=True)
     _label(b, "(b) change of the gradient", "step", "$\\ell_2$ distance", log=True)
@@ -234,8 +235,8 @@ def step_sizes(curves: Curves) -> Figure:
     figure, row = _figure(1, 3, 10.5, 3.2)
     panels = (
         ("cosine of $G$ and $G'$", False, 1.0, lambda curve: curve.shift_cosine.isel(layer=slice(1, None)).median(("shift_step", "layer"))),
-        ("$\\beta \\times$ step size", True, 1e2, lambda curve: claims.smoothness(curve).median("landscape_step")),
-        ("loss band", True, 1e8, lambda curve: claims.loss_band(curve).median("landscape_step")),
+        ("$\\beta \\times$ step size", True, 1e2, lambda curve: measures.smoothness(curve).median("landscape_step")),
+        ("loss band", True, 1e8, lambda curve: measures.loss_band(curve).median("landscape_step")),
     )  # fmt: skip
     for norm in ("none", "batchnorm"):
         group = {label: curve for label, curve in curves.items() if label.startswith(norm)}
@@ -291,7 +292,7 @@ def noise_strength(curves: Curves) -> Figure:
         values = np.stack([part.mean("step", skipna=False).values for part in late], 1)
         _lines(axes, np.array(strengths), values, norm)
         axes.plot(strengths, values.T, "o", ms=4, color=COLOURS[norm])
-    axes.axhline(claims.CHANCE, color="black", lw=0.8, ls=":")
+    axes.axhline(measures.CHANCE, color="black", lw=0.8, ls=":")
     _label(axes, "", "noise strength (1 is the paper's)", "late training accuracy")
     _legend(figure, axes)
     return figure
@@ -362,11 +363,13 @@ class Shown:
         )
 
 
-def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) -> Shown:
+def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) -> Shown | HTML:
     """Figure `name` at `scale`, with a caption: title, verdicts of the claims `ids`, provenance."""
     check_choice("figure", name, FIGURES)
     experiment, title, function = FIGURES[name]
     curves = experiments.load(experiment, scale, device)
+    if not curves:
+        return HTML(f"<p><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>")
     rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]
     says = [f"{row['paper']} {ledger.sentence(row)}" for row in rows]
     items = "".join(f"<li>{html.escape(text)}</li>" for text in says)

@@ -38,10 +38,15 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 def verdict(claim: claims.Claim, values: np.ndarray, network: str) -> str:
     """reproduced, partly or not reproduced, by the claim's rule; too few seeds are at most partly."""
     mean, low, high = interval(values)
-    sign = 1 if claim.side == "above" else -1
-    if not sign * (mean - claim.bound) > 0:
+    if claim.side == "within":
+        near = abs(mean - claim.bound) <= claims.WITHIN
+        certain = near and claim.bound - low <= claims.WITHIN and high - claim.bound <= claims.WITHIN
+    else:
+        sign = 1 if claim.side == "above" else -1
+        near = sign * (mean - claim.bound) > 0
+        certain = sign * ((low if sign > 0 else high) - claim.bound) > 0
+    if not near:
         return "not reproduced"
-    certain = sign * ((low if sign > 0 else high) - claim.bound) > 0
     return "reproduced" if certain and len(values) >= ENOUGH_SEEDS[network] else "partly"
 
 
@@ -52,19 +57,22 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
     Values of claims with `log` are factors.
     """
     row: dict[str, Any] = {"id": claim.id, "where": claim.where, "paper": claim.paper, "rule": claim.rule}
-    if claim.experiment is None:
+    runs = experiments.specs(claim.experiment, scale)
+    wanted = [claim.curve] if claim.curve else list(runs)
+    curves = experiments.load(claim.experiment, scale, device)
+    seeds = set.intersection(*(set(curves[label].seed.values.tolist()) if label in curves else set() for label in wanted))
+    if not seeds:
         return row | {
-            "value": None, "low": None, "high": None, "seeds": 0, "scale": "paper", "data": None,
+            "value": None, "low": None, "high": None, "seeds": 0, "scale": scale, "data": None,
             "records": [], "verdict": "not measured yet",
         }  # fmt: skip
-    curves = experiments.load(claim.experiment, scale, device)
-    values = claim.measure(curves)
-    about = curves[claim.curve or next(iter(curves))]
+    common = {label: curves[label].sel(seed=sorted(seeds)) for label in wanted}
+    values = claim.measure(common)
+    about = common[wanted[0]]
     network = from_canonical(about.attrs["spec"]).network
     numbers = interval(values)
     shown = [10**number if claim.log else number for number in numbers]
-    runs = experiments.specs(claim.experiment, scale)
-    files = [file_name(spec) for label in ([claim.curve] if claim.curve else runs) for spec in runs[label]]
+    files = [file_name(spec) for label in wanted for spec in runs[label] if getattr(spec, "seed", 0) in seeds]
     return row | {
         **dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown))),
         "seeds": len(values),

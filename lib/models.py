@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib.errors import check_choice, check_number
 from lib.norms import ActivationNoise, make_norm
-from lib.specs import NORMS, VGG_PLANS, LinearSpec, VGGSpec
+from lib.specs import NORMS, RESNET_BLOCKS, VGG_PLANS, LinearSpec, VGGSpec
 
 CLASSES = 10
 HEAD = 512
@@ -34,18 +34,17 @@ def vgg(spec: VGGSpec) -> nn.Sequential:
         return max(1, round(channels * spec.width))
 
     def add(weight: nn.Module, channels: int) -> None:
-        nn.init.xavier_uniform_(weight.weight, generator=generator)
-        nn.init.zeros_(weight.bias)
+        _initialize(weight, spec, generator)
         index = len(layers) + 1
         block = [weight]
         if channels:
             # A seed of its own for each layer: noise then does not depend on what other layers draw.
             seed = 1_000_003 * (spec.seed + 1) + index
             if spec.norm != "none":
-                block.append(make_norm(spec.norm, channels, spec.noise, seed))
+                block.append(_norm(spec, channels, seed))
             elif spec.noise_without_norm:
                 block.append(ActivationNoise(spec.noise, seed))
-            block.append(nn.ReLU())
+            block.insert(len(block) if spec.placement == "before" else 1, nn.ReLU())
         layers[f"layer{index}"] = nn.Sequential(*block)
 
     channels = 3
@@ -64,6 +63,61 @@ def vgg(spec: VGGSpec) -> nn.Sequential:
     add(nn.Linear(head, CLASSES), 0)
     dtype = getattr(torch, spec.dtype)
     return nn.Sequential(layers).to(dtype).to(memory_format=torch.channels_last)
+
+
+def _initialize(weight: nn.Conv2d | nn.Linear, spec: VGGSpec, generator: torch.Generator) -> None:
+    nn.init.xavier_uniform_(weight.weight, gain=spec.init_scale, generator=generator)
+    nn.init.zeros_(weight.bias)
+
+
+def _norm(spec: VGGSpec, channels: int, seed: int) -> nn.Module:
+    norm = make_norm(spec.norm, channels, spec.noise, seed)
+    for parameter in norm.parameters():
+        parameter.requires_grad_(spec.affine)
+    return norm
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions, each with its norm, beside a shortcut; 1x1 and strided where the shape changes."""
+
+    def __init__(self, spec: VGGSpec, inputs: int, outputs: int, stride: int, seed: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.first, self.second = (
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1),
+        )  # fmt: skip
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
+        for weight in (self.first, self.second, self.shortcut):
+            if isinstance(weight, nn.Conv2d):
+                _initialize(weight, spec, generator)
+        self.first_norm, self.second_norm = (_norm(spec, outputs, seed + index) for index in range(2))
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.relu(self.first_norm(self.first(x)))
+        return self.relu(self.second_norm(self.second(h)) + self.shortcut(x))
+
+
+def resnet(spec: VGGSpec) -> nn.Sequential:
+    """A residual network for images [B, 3, 32, 32] with outputs [B, 10]: the paper's "other architectures".
+
+    He et al.'s for CIFAR-10: three stages of 64, 128 and 256 channels times the width, depth (6 n + 2) with n blocks
+    a stage, then the mean over positions and a linear map. Same seed, same weights, whatever the norm.
+    """
+    generator = torch.Generator().manual_seed(spec.seed)
+    channels = [max(1, round(size * spec.width)) for size in (64, 128, 256)]
+    stem = nn.Conv2d(3, channels[0], 3, padding=1)
+    _initialize(stem, spec, generator)
+    parts: list[nn.Module] = [stem, _norm(spec, channels[0], 1_000_003 * (spec.seed + 1)), nn.ReLU()]
+    inputs = channels[0]
+    for stage, outputs in enumerate(channels):
+        for block in range(RESNET_BLOCKS[spec.depth]):
+            stride = 2 if stage and not block else 1
+            parts.append(_Block(spec, inputs, outputs, stride, 1_000_003 * (spec.seed + 1) + 2 * len(parts), generator))
+            inputs = outputs
+    head = nn.Linear(inputs, CLASSES)
+    _initialize(head, spec, generator)
+    parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), head]
+    return nn.Sequential(*parts).to(getattr(torch, spec.dtype)).to(memory_format=torch.channels_last)
 
 
 class FixedScale(nn.Module):

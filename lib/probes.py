@@ -22,9 +22,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def gradients(model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Loss [] and gradient of every parameter, in the order of `model.parameters()`."""
+    """Loss [] and gradient of every trained parameter."""
     value = loss(model(x), y)
-    return value.detach(), list(torch.autograd.grad(value, list(model.parameters())))
+    return value.detach(), list(torch.autograd.grad(value, trained(model)))
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training moves, in the order of `model.parameters()`."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 class NoiseState:
@@ -79,11 +84,11 @@ def landscape(
     """Loss and gradient change along the gradient (section 3.2, appendix A.2.2).
 
     For each multiple c of `step_lengths`, at W - c step_size g, with g the gradient `grads`
-    of all parameters: the loss [C] and |g(W - c step_size g) - g(W)|_2 [C]. The effective
+    of all trained parameters: the loss [C] and |g(W - c step_size g) - g(W)|_2 [C]. The effective
     smoothness is `effective_smoothness` of the second.
     """
     check_number("step_size", step_size, 0, low_open=True)
-    parameters = list(model.parameters())
+    parameters = trained(model)
     losses, changes = [], []
     with held(model, noise):
         start = [parameter.detach().clone() for parameter in parameters]
@@ -124,7 +129,7 @@ def covariate_shift(
     old suffix starts from its cached input, and only W_i is differentiated.
     """
     check_number("step_size", step_size, 0, low_open=True)
-    step = dict(zip(model.parameters(), grads))
+    step = dict(zip(trained(model), grads))
     l2, cosine = [], []
     with held(model, noise):
         h = x
@@ -139,7 +144,7 @@ def covariate_shift(
             cosine.append(torch.cosine_similarity(after.flatten(), before.flatten(), dim=0, eps=0))
             with torch.no_grad():
                 noise.rewind(layer)
-                moved = {name: value - step_size * step[value] for name, value in layer.named_parameters()}
+                moved = {name: value - step_size * step[value] for name, value in layer.named_parameters() if value in step}
                 h = functional_call(layer, moved, h)
     return torch.stack(l2), torch.stack(cosine)
 

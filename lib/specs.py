@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lib.errors import UsageError, check_choice, check_number
@@ -16,6 +16,8 @@ from lib.errors import UsageError, check_choice, check_number
 NORMS = ("none", "batchnorm", "noisy", "l1", "l2", "linf")
 DATA = ("cifar10", "cifar10-jpeg", "synthetic")
 PRECISIONS = ("float32", "float64", "bfloat16")
+PLACEMENTS = ("before", "after")
+RESNET_BLOCKS = {8: 1, 14: 2, 20: 3}  # blocks a stage, by depth
 VGG_PLANS = {
     # Width multipliers of 64 channels; "M" halves the image. VGG-A of Simonyan and
     # Zisserman, and a shallow relative that trains in seconds.
@@ -76,14 +78,17 @@ class Noise:
 class _Spec:
     """What both specs share: canonical form, identity, variation."""
 
+    _later: tuple[str, ...] = ()  # fields that older records do not have
+
     def canonical(self) -> str:
         """JSON with sorted keys: the text that is hashed and stored with the record.
 
-        A measurement added later is left out while it is off, so that older records keep their identity.
+        A field added later is left out while it has its default, so that older records keep their identity.
         """
         values = {"network": self.network, **asdict(self)}
-        if not self.theorem_every:
-            del values["theorem_every"]
+        for one in fields(self):
+            if one.name in self._later and values[one.name] == one.default:
+                del values[one.name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -127,14 +132,30 @@ class VGGSpec(_Spec):
     eval_every: int = 0
     eval_images: int = 2_000  # of the training and of the test set; the last evaluation uses all test images
     theorem_every: int = 0  # terms of Theorems 4.1 and 4.2, with BatchNorm only
+    controls_every: int = 0  # `lib.controls`: the landscape probed in other ways
+    precision_every: int = 0  # the landscape probe's error by precision, without noise only
+    architecture: str = "vgg"  # or "resnet": same loop, its own network
+    placement: str = "before"  # the norm stands before or after the ReLU
+    affine: bool = True  # whether gamma and beta are trained
+    init_scale: float = 1.0  # multiplies the initial weights
+    momentum: float = 0.0
 
     network = "vgg"
+    _later = (
+        "theorem_every", "controls_every", "precision_every", "architecture", "placement", "affine", "init_scale",
+        "momentum",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, NORMS)
         check_choice("data", self.data, DATA)
         check_choice("precision", self.precision, PRECISIONS)
-        check_choice("depth", self.depth, VGG_PLANS)
+        check_choice("architecture", self.architecture, ("vgg", "resnet"))
+        check_choice("depth", self.depth, VGG_PLANS if self.architecture == "vgg" else RESNET_BLOCKS)
+        check_choice("placement", self.placement, PLACEMENTS)
+        check_choice("affine", self.affine, (True, False))
+        check_number("init_scale", self.init_scale, 0, 1_000, low_open=True)
+        check_number("momentum", self.momentum, 0, 0.999)
         check_number("width", self.width, 1 / 32, 4)
         check_number("batch_size", self.batch_size, 2, 50_000, integer=True)
         check_number("train_images", self.train_images, self.batch_size, 50_000, integer=True)
@@ -144,18 +165,27 @@ class VGGSpec(_Spec):
         check_number("units", self.units, 1, 64, integer=True)
         check_number("eval_images", self.eval_images, 1, 50_000, integer=True)
         for name in ("landscape_every", "shift_every", "moments_every", "histogram_every", "eval_every",
-                     "theorem_every"):
+                     "theorem_every", "controls_every", "precision_every"):
             check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
         _check_lengths(self.step_lengths)
         _check_theorem(self)
-        probes = ("landscape_every", "shift_every", "moments_every", "histogram_every", "theorem_every")
-        wanted = [name for name in probes if getattr(self, name)]
-        if self.precision == "bfloat16" and wanted:
-            raise UsageError(f"{wanted[0]} is {getattr(self, wanted[0])}, but must be 0 with precision 'bfloat16': use 'float32' to probe.")
+        layered = ("shift_every", "moments_every", "histogram_every", "theorem_every")
+        probes = (*layered, "landscape_every", "controls_every", "precision_every")
+        if self.precision == "bfloat16":
+            self._check_off(probes, "with precision 'bfloat16': probe in 'float32'")
+        if self.architecture == "resnet":
+            self._check_off(layered, "with architecture 'resnet': it needs a chain of layers, a 'vgg'")
+        if self.norm not in ("none", "batchnorm") or self.noise_without_norm:
+            self._check_off(("controls_every", "precision_every"), "but with norm 'none' or 'batchnorm'")
         if self.noise_without_norm and self.norm != "none":
             raise UsageError(
                 f"noise_without_norm goes with norm 'none', not {self.norm!r}; use norm 'noisy'."
             )
+
+    def _check_off(self, cadences: tuple[str, ...], when: str) -> None:
+        for name in cadences:
+            if getattr(self, name):
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be 0 {when}.")
 
     @property
     def dtype(self) -> str:
@@ -186,6 +216,7 @@ class LinearSpec(_Spec):
     theorem_every: int = 0  # terms of Theorems 4.1 and 4.2, with BatchNorm only
 
     network = "deep_linear"
+    _later = ("theorem_every",)
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, [norm for norm in NORMS if norm != "noisy"])

@@ -18,10 +18,10 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib import linear, probes
+from lib import controls, linear, probes
 from lib.data import Images, gaussian_regression, load_images
 from lib.errors import Failure, UsageError
-from lib.models import deep_linear, vgg, weights
+from lib.models import deep_linear, resnet, vgg, weights
 from lib.specs import LinearSpec, Spec, VGGSpec
 from lib.theory import training as theorems
 
@@ -127,6 +127,16 @@ def _vgg_store(spec: VGGSpec, layers: int) -> _Store:
         store.add("histogram_range", (*dims, "end"), layers - 1, spec.units, 2)
     if spec.theorem_every:
         _theorem_arrays(store, spec, layers - 1, ("theorem_step", "norm_layer", "theorem_unit"), THEOREM_UNITS)
+    if spec.controls_every:
+        store.axis("control_step", _ticks(spec.controls_every, steps))
+        for name in controls.PER_LENGTH:
+            store.add(f"control_{name}", ("control_step", "step_length"), lengths)
+        for name in controls.PER_STEP:
+            store.add(f"control_{name}", ("control_step",))
+    if spec.precision_every:
+        store.axis("precision_step", _ticks(spec.precision_every, steps))
+        for name in controls.QUANTITIES:
+            store.add(f"error_{name}", ("precision_step", "precision", "step_length"), len(controls.PRECISIONS), lengths)
     return store
 
 
@@ -144,15 +154,16 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
         )
     images = images.to(device)
     normalize = images.normalizer(getattr(torch, spec.dtype))
-    model = vgg(spec).to(device).train()
-    parameters = list(model.parameters())
+    model = (vgg if spec.architecture == "vgg" else resnet)(spec).to(device).train()
+    parameters = probes.trained(model)
+    velocity = [torch.zeros_like(parameter) for parameter in parameters] if spec.momentum else []
     store = _vgg_store(spec, len(model))
     lengths, first = np.array(spec.step_lengths, np.float32), 0
     here = torch.device(device) if device == "cpu" else images.train_x.device
 
     start = saved = time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
-        first, seconds = _resume(checkpoint, model, store, here)
+        first, seconds = _resume(checkpoint, model, velocity, store, here)
         start -= seconds
     with probes.Activations(model, spec.units, spec.seed) as activations:
         for step in range(first, spec.steps):
@@ -186,11 +197,23 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                 with probes.held(model, noise):
                     terms = theorems.measure(model, F.cross_entropy, x, y, THEOREM_UNITS)
                 store.put(step, **{f"theorem_{name}": value for name, value in terms.items()})
+            if store.due("control_step", step):
+                fresh, labels = _batch(spec, images, step + 1)
+                found = controls.measure(
+                    model, F.cross_entropy, (x, y), (normalize(fresh), labels), grads, spec.step_size, spec.step_lengths
+                )
+                store.put(step, **{f"control_{name}": value for name, value in found.items()})
+            if store.due("precision_step", step):
+                errors = controls.precision_errors(model, F.cross_entropy, x, y, spec.step_size, spec.step_lengths)
+                store.put(step, **{f"error_{name}": value for name, value in errors.items()})
             with torch.no_grad():
-                torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
+                if velocity:
+                    torch._foreach_mul_(velocity, spec.momentum)
+                    torch._foreach_add_(velocity, grads)
+                torch._foreach_add_(parameters, velocity or grads, alpha=-spec.step_size)
             late = time.time() > deadline
             if checkpoint is not None and (late or time.monotonic() - saved > CHECKPOINT_EVERY):
-                _save(checkpoint, step + 1, time.monotonic() - start, model, store, here)
+                _save(checkpoint, step + 1, time.monotonic() - start, model, velocity, store, here)
                 saved = time.monotonic()
             if late:
                 raise OutOfTime
@@ -198,7 +221,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             if spec.eval_every:
                 store.put(spec.steps, **_evaluate(model, images, normalize, spec.eval_images, every_test_image=True))
     names = [name for name, _ in model.named_children()]
-    dataset = store.dataset(step_length=lengths, layer=names)
+    dataset = store.dataset(step_length=lengths, layer=names, precision=list(controls.PRECISIONS))
     dataset.attrs |= {"data": images.identity, "parameters": sum(p.numel() for p in parameters)}
     dataset.attrs["seconds"] = round(time.monotonic() - start, 1)
     return dataset
@@ -261,12 +284,15 @@ def _evaluate(
     return accuracy
 
 
-def _save(path: Path, step: int, seconds: float, model: torch.nn.Module, store: _Store, device: torch.device) -> None:
+def _save(
+    path: Path, step: int, seconds: float, model: torch.nn.Module, velocity: list[Tensor], store: _Store, device: torch.device
+) -> None:
     noise = probes.NoiseState(model, device)
     state = {
         "step": step,
         "seconds": seconds,
         "model": model.state_dict(),
+        "velocity": velocity,
         "noise": list(noise.states.values()),
         "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
     }
@@ -280,10 +306,14 @@ def _save(path: Path, step: int, seconds: float, model: torch.nn.Module, store: 
         raise Failure(f"cannot write the checkpoint {path} ({error}); free some space and run again.") from error
 
 
-def _resume(path: Path, model: torch.nn.Module, store: _Store, device: torch.device) -> tuple[int, float]:
+def _resume(
+    path: Path, model: torch.nn.Module, velocity: list[Tensor], store: _Store, device: torch.device
+) -> tuple[int, float]:
     """Steps done and seconds spent so far."""
     state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
+    for value, saved in zip(velocity, state["velocity"]):
+        value.copy_(saved)
     noise = probes.NoiseState(model, device)
     noise.states = dict(zip(noise.states, state["noise"]))
     noise.rewind()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lib import claims, experiments, ledger
+from lib import claims, experiments, ledger, measures
 from lib.errors import UsageError
 from lib.specs import LinearSpec, VGGSpec
 
@@ -62,12 +62,12 @@ def test_quantities_by_hand():
         grad_change=[[[2.0, 12.0], [1.0, 4.0]]],
         grad_norm=[[4.0, 2.0]],
     )
-    assert claims.loss_band(curve).values.tolist() == [[2.0, 1.0]]
-    assert claims.grad_change(curve).values.tolist() == [[12.0, 4.0]]
+    assert measures.loss_band(curve).values.tolist() == [[2.0, 1.0]]
+    assert measures.grad_change(curve).values.tolist() == [[12.0, 4.0]]
     # beta = change / (length * step size * norm): 12 / (2 * 0.5 * 4) and 4 / (2 * 0.5 * 2)
-    assert claims.smoothness(curve).values.tolist() == [[3.0, 2.0]]
+    assert measures.smoothness(curve).values.tolist() == [[3.0, 2.0]]
     other = curve.assign(grad_change=curve.grad_change / 100)
-    ratio = claims._log_ratio("gradient change", "one", "other")({"one": curve, "other": other})
+    ratio = measures.log_ratio("gradient change", "one", "other")({"one": curve, "other": other})
     assert ratio == pytest.approx([2.0])
 
 
@@ -80,14 +80,14 @@ def test_divergence_speaks_against_the_network_that_diverged():
     bad = good.copy(deep=True)
     bad.accuracy[0, 3:] = np.nan
     bad.loss[0, 3:] = np.inf
-    assert claims._late(bad, "accuracy").values.tolist() == [claims.CHANCE, 0.4, 0.4]
-    ratio = claims._linear_loss_ratio("bad", "good")({"bad": bad, "good": good})
+    assert measures.late(bad, "accuracy").values.tolist() == [measures.CHANCE, 0.4, 0.4]
+    ratio = measures.linear_loss_ratio("bad", "good")({"bad": bad, "good": good})
     assert ratio == pytest.approx([np.log10(2.3 / 0.5), 0, 0])
     changes = np.ones((3, 9, 2))
     lost = changes.copy()
     lost[1, 2:] = np.nan
     curves = {name: _curve(VGGSpec(), grad_change=values) for name, values in (("good", changes), ("lost", lost))}
-    assert claims._log_ratio("gradient change", "lost", "good")(curves).tolist() == [0, claims.DIVERGED, 0]
+    assert measures.log_ratio("gradient change", "lost", "good")(curves).tolist() == [0, measures.DIVERGED, 0]
 
 
 def test_a_claim_about_one_network_cites_its_data_and_seeds():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import experiments, figures
+from lib import experiments, figures, measures
 from lib.errors import UsageError
 from lib.specs import Noise
 from lib.widgets import source
@@ -143,8 +143,8 @@ def test_the_browsers_bands_are_the_claims_quantities():
         )
     )
     shown = javascript("landscape", f"ratio({run}, [0, 1], 0, {len(lengths) - 1}, (one) => one.beta)")
-    claimed = claims._log_ratio("effective smoothness", "none, 1e-06", "batchnorm, 1e-06")(full)
+    claimed = measures.log_ratio("effective smoothness", "none, 1e-06", "batchnorm, 1e-06")(full)
     assert shown == pytest.approx(10 ** claimed.mean(), rel=1e-4)
-    np.testing.assert_allclose(got["beta"], claims.smoothness(curve).median("seed"), rtol=1e-5)
-    np.testing.assert_allclose(got["changeHigh"], claims.grad_change(curve).median("seed"), rtol=1e-5)
+    np.testing.assert_allclose(got["beta"], measures.smoothness(curve).median("seed"), rtol=1e-5)
+    np.testing.assert_allclose(got["changeHigh"], measures.grad_change(curve).median("seed"), rtol=1e-5)
     np.testing.assert_allclose(got["lossLow"], curve.landscape_loss.min("step_length").median("seed"), rtol=1e-5)

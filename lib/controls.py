@@ -1,0 +1,244 @@
+"""Controls: the landscape probe done in other ways, to see what depends on the way.
+
+Some are controls (other directions, another batch, BatchNorm with frozen statistics, the Hessian itself, other
+precisions), some are mistakes that are easily made (evaluation mode, gradients that add up, differences
+between the gradients of successive steps). All take the step's gradients `grads`, of all trained parameters, and
+leave the model as they found it; C is the number of step lengths.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor, nn
+
+from lib import probes
+from lib.norms import BatchNorm
+from lib.probes import Loss
+
+#: Precisions whose probe is compared with float64's; tf32 exists on CUDA only.
+PRECISIONS = ("float32", "tf32", "bfloat16")
+QUANTITIES = ("loss_change", "grad_change", "beta")
+#: What `measure` finds at each of C step lengths, and as one number a step.
+PER_LENGTH = (
+    "random_loss", "random_change", "evaluation_change", "frozen_loss", "frozen_change", "fresh_loss", "fresh_change",
+    "accumulated_change",
+)  # fmt: skip
+PER_STEP = ("fresh_norm", "evaluation_norm", "step_change", "top_eigenvalue")
+
+Batch = tuple[Tensor, Tensor]
+
+
+def measure(
+    model: nn.Module, loss: Loss, batch: Batch, fresh: Batch, grads: list[Tensor], step_size: float, lengths: Sequence[float]
+) -> dict[str, Tensor]:
+    """All controls at one point of training: `PER_LENGTH` [C] and `PER_STEP` [].
+
+    `batch` is the step's own, `fresh` the next step's. Losses are those at W - c step_size v, changes those of the
+    gradient from W, in the l2 norm; v is `grads` but for `random_*`.
+    """
+    noise = probes.NoiseState(model, batch[0].device)
+    x, y = batch
+    with probes.held(model, noise):
+        random = random_direction(grads)
+        random_loss, random_change = _landscape(model, loss, batch, random, grads, step_size, lengths)
+        evaluation_norm, evaluation_change = evaluation_mode(model, loss, batch, step_size, lengths)
+        with frozen_statistics(model, x):
+            frozen_loss, frozen_change = _landscape(model, loss, batch, grads, grads, step_size, lengths)
+        _, there = probes.gradients(model, loss, *fresh)
+        fresh_loss, fresh_change = _landscape(model, loss, fresh, grads, there, step_size, lengths)
+        return {
+            "random_loss": random_loss,
+            "random_change": random_change,
+            "evaluation_change": evaluation_change,
+            "evaluation_norm": evaluation_norm,
+            "frozen_loss": frozen_loss,
+            "frozen_change": frozen_change,
+            "fresh_loss": fresh_loss,
+            "fresh_change": fresh_change,
+            "fresh_norm": probes.norm(there),
+            "accumulated_change": accumulated(model, loss, batch, grads, step_size, lengths),
+            "step_change": step_to_step(model, loss, fresh, grads, step_size),
+            "top_eigenvalue": torch.tensor(top_eigenvalue(model, loss, x, y)),
+        }
+
+
+def _landscape(
+    model: nn.Module, loss: Loss, batch: Batch, direction: list[Tensor], start: list[Tensor], step_size: float, lengths: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Loss [C] at W - c step_size direction, and the gradient's distance [C] from `start`."""
+    losses, changes = [], []
+    for value, there in _points(model, loss, batch, direction, step_size, lengths):
+        losses.append(value)
+        changes.append(probes.norm(torch._foreach_sub(there, start)))
+    return torch.stack(losses), torch.stack(changes)
+
+
+def _points(
+    model: nn.Module, loss: Loss, batch: Batch, direction: list[Tensor], step_size: float, lengths: Sequence[float]
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Loss and gradient at W - c step_size direction for each c; W is restored at the end."""
+    parameters = probes.trained(model)
+    start = [parameter.detach().clone() for parameter in parameters]
+    try:
+        for length in lengths:
+            with torch.no_grad():
+                torch._foreach_copy_(parameters, torch._foreach_add(start, direction, alpha=-length * step_size))
+            yield probes.gradients(model, loss, *batch)
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, start)
+
+
+def random_direction(grads: list[Tensor]) -> list[Tensor]:
+    """A Gaussian direction as long as the gradient, the same at every call."""
+    generator = torch.Generator(grads[0].device).manual_seed(0)
+    drawn = [torch.randn(g.shape, generator=generator, device=g.device, dtype=g.dtype) for g in grads]
+    return torch._foreach_mul(drawn, (probes.norm(grads) / probes.norm(drawn)).item())
+
+
+def evaluation_mode(
+    model: nn.Module, loss: Loss, batch: Batch, step_size: float, lengths: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Mistake: a probe with the running statistics, another function than the one trained.
+
+    Returns its gradient's norm [] at W and that gradient's changes [C] along its own direction.
+    """
+    model.eval()
+    try:
+        _, own = probes.gradients(model, loss, *batch)
+        return probes.norm(own), _landscape(model, loss, batch, own, own, step_size, lengths)[1]
+    finally:
+        model.train()
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Inside, every BatchNorm uses the mean and variance that it has on `x` at the present weights, as constants.
+
+    At these weights the outputs are the same; gradients are not, because mean and variance no longer follow the activations.
+    """
+    layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    kept = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
+
+    def freeze(layer: BatchNorm, inputs: tuple[Tensor]) -> None:
+        rest = [dim for dim in range(inputs[0].dim()) if dim != 1]
+        var, mean = torch.var_mean(inputs[0].detach(), rest, correction=0)
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(var)
+
+    model.eval()
+    hooks = [layer.register_forward_pre_hook(freeze) for layer in layers]
+    try:
+        with torch.no_grad():
+            model(x)  # in evaluation mode, so that each layer's input comes from frozen ones
+        for hook in hooks:
+            hook.remove()
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.train()
+        for layer, (mean, var) in zip(layers, kept):
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(var)
+
+
+def accumulated(
+    model: nn.Module, loss: Loss, batch: Batch, grads: list[Tensor], step_size: float, lengths: Sequence[float]
+) -> Tensor:
+    """Mistake: gradients that are not set to zero between step lengths, so that each adds to those before. Changes [C]."""
+    total = [g.clone() for g in grads]
+    changes = []
+    for _, there in _points(model, loss, batch, grads, step_size, lengths):
+        torch._foreach_add_(total, there)
+        changes.append(probes.norm(torch._foreach_sub(total, grads)))
+    return torch.stack(changes)
+
+
+def step_to_step(model: nn.Module, loss: Loss, fresh: Batch, grads: list[Tensor], step_size: float) -> Tensor:
+    """Mistake: the difference [] between this step's gradient and the next one's, which is on another batch."""
+    ((_, there),) = list(_points(model, loss, fresh, grads, step_size, (1.0,)))
+    return probes.norm(torch._foreach_sub(there, grads))
+
+
+def top_eigenvalue(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance: float = 1e-2) -> float:
+    """Largest eigenvalue of the Hessian over all trained parameters, by Lanczos (scipy) on Hessian-vector products.
+
+    Gradient descent is stable on a quadratic while it is below 2 / step size. NaN where Lanczos does not converge.
+    """
+    parameters = probes.trained(model)
+    grads = torch.autograd.grad(loss(model(x), y), parameters, create_graph=True)
+    flat = torch.cat([g.flatten() for g in grads])
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        along = torch.from_numpy(vector.ravel()).to(flat)
+        return torch.cat(
+            [part.flatten() for part in torch.autograd.grad(flat, parameters, along, retain_graph=True)]
+        ).cpu().numpy()  # fmt: skip
+
+    size = flat.numel()
+    operator = LinearOperator((size, size), matvec=product, dtype=flat.detach().cpu().numpy().dtype)
+    start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
+    try:
+        return float(eigsh(operator, 1, which="LA", v0=start, tol=tolerance, maxiter=60, return_eigenvectors=False)[0])
+    except ArpackNoConvergence:
+        return float("nan")
+
+
+def precision_errors(
+    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, step_size: float, lengths: Sequence[float]
+) -> dict[str, Tensor]:
+    """Relative error of the landscape probe against float64: `QUANTITIES`, each [len(PRECISIONS), C].
+
+    Loss change, gradient change and beta at each step length, from float64 weights that equal the model's; each
+    precision computes its own gradient. NaN where the device does not have the precision.
+    """
+    exact = copy.deepcopy(model).double()
+    reference = _quantities(exact, loss, x.double(), y, step_size, lengths)
+    errors: dict[str, list[Tensor]] = {name: [] for name in QUANTITIES}
+    for precision in PRECISIONS:
+        with _arithmetic(precision, x.device.type) as available:
+            found = _quantities(copy.deepcopy(exact).float(), loss, x.float(), y, step_size, lengths) if available else None
+        for name, value in reference.items():
+            errors[name].append(abs(found[name] / value - 1) if available else torch.full_like(value, torch.nan))
+    return {name: torch.stack(values) for name, values in errors.items()}
+
+
+@contextmanager
+def _arithmetic(precision: str, device: str) -> Iterator[bool]:
+    """Inside, matrix products are made in `precision`; yields whether the device has it."""
+    if precision == "tf32" and device != "cuda":
+        yield False
+        return
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # Weights move inside: casts of theirs must not be cached.
+    half = torch.autocast(device, torch.bfloat16, cache_enabled=False) if precision == "bfloat16" else nullcontext()
+    try:
+        with half:
+            yield True
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def _quantities(
+    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, step_size: float, lengths: Sequence[float]
+) -> dict[str, Tensor]:
+    """Loss change, gradient change and beta [C], float64, of the probe as the model's precision has it."""
+
+    def full(logits: Tensor, labels: Tensor) -> Tensor:
+        return loss(logits.to(x.dtype), labels)
+
+    value, grads = probes.gradients(model, full, x, y)
+    noise = probes.NoiseState(model, x.device)
+    losses, changes = (part.double() for part in probes.landscape(model, full, x, y, grads, noise, step_size, lengths))
+    distance = torch.tensor(lengths, dtype=torch.float64, device=x.device) * step_size * probes.norm(grads).double()
+    return {"loss_change": losses - value.double(), "grad_change": changes, "beta": changes / distance}

@@ -1,0 +1,247 @@
+"""Measures: what a claim is judged by, pure functions from the curves of an experiment to one value a seed.
+
+A network that has diverged is not left out: its accuracy counts as chance, its loss as that of
+the untrained network, its landscape as 10^DIVERGED times as rough as one that has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from lib.probes import effective_smoothness
+from lib.records import from_canonical
+
+Curves = dict[str, xr.Dataset]
+Measure = Callable[[Curves], np.ndarray]
+CHANCE = 0.1
+DIVERGED = 12.0
+
+
+# --- quantities of one curve -------------------------------------------------------------
+
+
+def loss_band(curve: xr.Dataset) -> xr.DataArray:
+    """Width of the shaded region of Figure 4a: max - min of the loss over the step lengths."""
+    loss = curve.landscape_loss
+    return loss.max("step_length", skipna=False) - loss.min("step_length", skipna=False)
+
+
+def grad_change(curve: xr.Dataset) -> xr.DataArray:
+    """Largest l2 change of the gradient over the step lengths (Figure 4b)."""
+    return curve.grad_change.max("step_length", skipna=False)
+
+
+def relative_change(curve: xr.Dataset) -> xr.DataArray:
+    """Largest change of the gradient over the step lengths, in units of its norm (Figure 11)."""
+    return grad_change(curve) / curve.grad_norm
+
+
+def smoothness(curve: xr.Dataset) -> xr.DataArray:
+    """Largest effective smoothness over the step lengths (Figure 4c)."""
+    step_size = from_canonical(curve.attrs["spec"]).step_size
+    beta = effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm)
+    return beta.max("step_length", skipna=False)
+
+
+def moment_change(curve: xr.Dataset, moment: str) -> np.ndarray:
+    """Change of activations between successive steps (Figure 8): [seed, step, layer, unit].
+
+    Of the "mean" in units of the activation's deviation, of the "var" in units of itself.
+    """
+    count = curve.sizes["moments_step"] // 2
+    values = curve[f"activation_{moment}"].transpose("seed", "moments_step", ...).values
+    var = curve.activation_var.transpose("seed", "moments_step", ...).values[:, 0 : 2 * count : 2]
+    change = abs(values[:, 1 : 2 * count : 2] - values[:, 0 : 2 * count : 2])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return change / (np.sqrt(var) if moment == "mean" else var)
+
+
+QUANTITIES = {
+    "loss band": loss_band, "gradient change": grad_change, "relative gradient change": relative_change,
+    "effective smoothness": smoothness,
+}  # fmt: skip
+
+
+# --- measures: one value a seed ----------------------------------------------------------
+
+
+def _tail(curve: xr.Dataset, name: str) -> xr.DataArray:
+    """The last quarter of training, with a value in place of divergence."""
+    tail = curve[name].isel(step=slice(-(curve.sizes["step"] // 4 or 1), None))
+    return tail.where(np.isfinite(tail), CHANCE if name == "accuracy" else curve[name].isel(step=0))
+
+
+def late(curve: xr.Dataset, name: str) -> xr.DataArray:
+    """Mean over the last quarter of training."""
+    return _tail(curve, name).mean("step")
+
+
+def late_difference(name: str, one: str, other: str) -> Measure:
+    return lambda curves: (late(curves[one], name) - late(curves[other], name)).values
+
+
+def final(name: str, label: str) -> Measure:
+    return lambda curves: curves[label][name].isel(eval_step=-1).fillna(CHANCE).values
+
+
+def final_difference(name: str, one: str, other: str) -> Measure:
+    return lambda curves: final(name, one)(curves) - final(name, other)(curves)
+
+
+def log_ratio(quantity: str, one: str, other: str, part: slice = slice(None)) -> Measure:
+    """log10 of quantity(one) / quantity(other): median over the probed steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        values = [QUANTITIES[quantity](curves[label]).isel(landscape_step=part) for label in (one, other)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(values[0].fillna(np.inf) / values[1].fillna(np.inf))
+        # Where both have diverged there is nothing to compare.
+        return ratio.clip(-DIVERGED, DIVERGED).median("landscape_step").values
+
+    return measure
+
+
+def shift(name: str, label: str) -> Measure:
+    """Median over steps and over the layers that have a predecessor."""
+    return lambda curves: curves[label][name].isel(layer=slice(1, None)).median(("shift_step", "layer")).values
+
+
+def shift_l2_ratio(one: str, other: str) -> Measure:
+    """log10 of the ratio of |G - G'|: median over steps and layers."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        parts = [curves[label].shift_l2.isel(layer=slice(1, None)) for label in (one, other)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(parts[0] / parts[1])
+        return ratio.where(np.isfinite(ratio)).median(("shift_step", "layer")).values
+
+    return measure
+
+
+def difference(one: Measure, other: Measure) -> Measure:
+    return lambda curves: one(curves) - other(curves)
+
+
+def share_of_gain(curves: Curves) -> np.ndarray:
+    """The share of BatchNorm's gain in late training accuracy that noisy BatchNorm keeps."""
+    none, norm, noisy = (late(curves[label], "accuracy") for label in ("none", "batchnorm", "noisy"))
+    return ((noisy - none) / (norm - none)).values
+
+
+def moment_ratio(moment: str, one: str, other: str) -> Measure:
+    """log10 of the ratio of the median changes between successive steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        changes = [moment_change(curves[label], moment) for label in (one, other)]
+        medians = [np.nanmedian(change.reshape(len(change), -1), 1) for change in changes]
+        return np.log10(medians[0] / medians[1])
+
+    return measure
+
+
+def linear_loss_ratio(one: str, other: str) -> Measure:
+    """log10 of the ratio of losses, averaged over the last quarter of training (in log10)."""
+
+    def late(curve: xr.Dataset) -> xr.DataArray:
+        return np.log10(_tail(curve, "loss")).mean("step")
+
+    return lambda curves: (late(curves[one]) - late(curves[other])).values
+
+
+def theorem(name: str, network: str, log: bool = False) -> Measure:
+    """Median over steps, layers and units of a term of Theorem 4.1 or 4.2."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        values = abs(curves[network][f"theorem_{name}"])
+        return (np.log10(values) if log else values).median(_but_seed(values)).values
+
+    return measure
+
+
+def share(name: str, network: str) -> Measure:
+    """Share of steps, layers and units at which a term is positive."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        values = curves[network][f"theorem_{name}"]
+        return (values > 0).where(values.notnull()).mean(_but_seed(values)).values
+
+    return measure
+
+
+def _but_seed(values: xr.DataArray) -> list[str]:
+    return [dim for dim in values.dims if dim != "seed"]
+
+
+# --- several settings, other probes, distributions ----------------------------------------
+
+
+def control_ratio(name: str, one: str, other: str) -> Measure:
+    """log10 of the ratio of a control (see `lib.controls`), largest over the step lengths: median over the probed steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        parts = [curves[label][f"control_{name}"] for label in (one, other)]
+        values = [part.max("step_length", skipna=False) if "step_length" in part.dims else part for part in parts]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(values[0].fillna(np.inf) / values[1].fillna(np.inf))
+        return ratio.clip(-DIVERGED, DIVERGED).median("control_step").values
+
+    return measure
+
+
+def _settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values [n] of the setting that curves "norm, value" differ in, increasing, and late accuracies [n, seed]."""
+    group = sorted((float(label.partition(", ")[2]), label) for label in curves if label.startswith(f"{norm}, "))
+    values, labels = zip(*group)
+    return np.array(values), np.stack([late(curves[label], "accuracy").values for label in labels])
+
+
+def largest_step(one: str, other: str) -> Measure:
+    """log10 of the ratio of the largest step sizes at which late training accuracy is above twice chance."""
+
+    def largest(curves: Curves, norm: str) -> np.ndarray:
+        sizes, accuracy = _settings(curves, norm)
+        usable = accuracy > 2 * CHANCE
+        # Where none is usable, the largest one that is lies below all of them.
+        return np.where(usable.any(0), (sizes[:, None] * usable).max(0), sizes[0] ** 2 / sizes[1])
+
+    return lambda curves: np.log10(largest(curves, one) / largest(curves, other))
+
+
+def sensitivity(one: str, other: str) -> Measure:
+    """Range of late training accuracy over a setting, one minus other."""
+
+    def spread(curves: Curves, norm: str) -> np.ndarray:
+        return np.ptp(_settings(curves, norm)[1], 0)
+
+    return lambda curves: spread(curves, one) - spread(curves, other)
+
+
+def distance_from_gaussian(curve: xr.Dataset) -> np.ndarray:
+    """Total-variation distance of activations' histograms from the Gaussian of their mean and variance, one value a seed.
+
+    Median over layers, units and the steps after the first; 0 is Gaussian, 1 nothing in common. A sample of a Gaussian
+    as large as a batch comes out at a few hundredths.
+    """
+    counts = curve.histogram.transpose("seed", ..., "bin").values.astype(float)
+    ends = curve.histogram_range.transpose("seed", ..., "end").values.astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = counts / counts.sum(-1, keepdims=True)
+        edges = ends[..., :1] + np.linspace(0, 1, counts.shape[-1] + 1) * (ends[..., 1:] - ends[..., :1])
+        middles = (edges[..., 1:] + edges[..., :-1]) / 2
+        mean = (shares * middles).sum(-1, keepdims=True)
+        deviation = np.sqrt((shares * (middles - mean) ** 2).sum(-1, keepdims=True))
+        cumulated = stats.norm.cdf((edges - mean) / deviation)
+    outside = 1 - (cumulated[..., -1] - cumulated[..., 0])
+    distance = (abs(shares - np.diff(cumulated)).sum(-1) + outside) / 2
+    axis = list(curve.histogram.transpose("seed", ..., "bin").dims).index("histogram_step")
+    later = np.moveaxis(distance, axis, 1)[:, 1:]
+    return np.nanmedian(later.reshape(len(later), -1), 1)
+
+
+def gaussian_difference(one: str, other: str) -> Measure:
+    """Distance from a Gaussian, one minus other."""
+    return lambda curves: distance_from_gaussian(curves[one]) - distance_from_gaussian(curves[other])
