@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -20,7 +21,9 @@ from lib.errors import Failure, UsageError, check_number
 Positional = tyro.conf.Positional
 
 
-def run(experiment: Positional[str], scale: str = "laptop", device: str = "cpu", jobs: int = 2) -> None:
+def run(
+    experiment: Positional[str], scale: str = "laptop", device: str = "cpu", jobs: int = 2, again: bool = False
+) -> None:
     """Make the records an experiment lacks, draw its figure and print what its claims say.
 
     Args:
@@ -28,13 +31,19 @@ def run(experiment: Positional[str], scale: str = "laptop", device: str = "cpu",
         scale: smoke, laptop or paper.
         device: cpu or cuda.
         jobs: runs side by side.
+        again: use no record that is there, and keep the new ones apart in `_build/again`.
     """
     from lib import claims, experiments, figures, ledger, records
     from lib.training import check_device
 
     check_device(device)
     check_number("jobs", jobs, 1, 256, integer=True)
-    experiments.ensure(experiments.unique([experiment], scale), device, jobs)
+    needed = experiments.unique([experiment], scale)
+    if again:
+        records.COMMITTED = records.CACHE = records.CACHE.parent / "again"
+        for spec in needed:
+            (records.CACHE / records.file_name(spec)).unlink(missing_ok=True)
+    experiments.ensure(needed, device, jobs, records.CACHE)
     for name, (source, _, draw) in figures.FIGURES.items():
         if source == experiment:
             path = records.CACHE.parent / "figures" / f"{name}-{scale}.png"
@@ -91,6 +100,73 @@ def record(
     known.ensure(needed, device, jobs, records.COMMITTED, time.time() + 60 * minutes)
     there = sum((records.COMMITTED / records.file_name(spec)).is_file() for spec in needed)
     print(f"{there} of {len(needed)} records are in {records.COMMITTED}.")
+
+
+def sweep(
+    experiments: Positional[tuple[str, ...]] = (),
+    scale: str = "laptop",
+    device: str = "cpu",
+    jobs: int = 2,
+    specs: Path | None = None,
+    scheduler: str | None = None,
+) -> None:
+    """Make the missing records of any experiments or specs, on this machine or on a dask cluster.
+
+    Args:
+        experiments: names from `python -m lib list`.
+        scale: smoke, laptop or paper.
+        device: cpu or cuda.
+        jobs: processes side by side on this machine.
+        specs: a file with a spec a line, as the attribute `spec` of a record has it.
+        scheduler: address of a dask scheduler, tcp://127.0.0.1:8786 for example; its workers do the work.
+    """
+    from lib import experiments as known
+    from lib import records
+    from lib.specs import from_canonical
+    from lib.training import check_device
+
+    check_number("jobs", jobs, 1, 256, integer=True)
+    if scheduler is None:  # else it is the workers that need the device
+        check_device(device)
+    needed = known.unique(experiments, scale)
+    if specs is not None:
+        needed += [from_canonical(line) for line in _lines(specs)]
+    if not needed:
+        raise UsageError("there is nothing to run; name experiments from `python -m lib list`, or a file with --specs.")
+    known.ensure(needed, device, jobs, scheduler=scheduler)
+    there = sum(records.find(spec) is not None for spec in needed)
+    print(f"{there} of {len(needed)} records are there.")
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UsageError(f"specs is {str(path)!r}, but there is no such file; write one spec a line into it.")
+    return [line for line in path.read_text().splitlines() if line.strip()]
+
+
+def bench(
+    device: str = "cpu", rounds: int = 7, as_json: Annotated[bool, tyro.conf.arg(name="json")] = False, save: bool = False
+) -> None:
+    """Measure what each part costs beside its plain counterpart, and how cost grows. Takes minutes.
+
+    Args:
+        device: cpu or cuda.
+        rounds: measurements of each side, in turn.
+        as_json: everything as an object instead of a table.
+        save: keep the result for the page of the book.
+    """
+    from lib import bench as known
+    from lib.training import check_device
+
+    check_device(device)
+    check_number("rounds", rounds, 2, 1_000, integer=True)
+    result = known.run(device, rounds)
+    if save:
+        known.save(result)
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        print(known.machine(result), known.table(result).to_string(index=False), sep="\n")
 
 
 def claims(
@@ -165,6 +241,8 @@ COMMANDS = {
     "run": run,
     "list": list_,
     "record": record,
+    "sweep": sweep,
+    "bench": bench,
     "claims": claims,
     "book": book,
     "reference": reference,

@@ -218,6 +218,7 @@ def _normalize(norm, gamma, count, samples, rounded, longest, which, used, outpu
             for j in range(kept):
                 for lane in range(LANES):
                     slope[i, j, lane] = outputs[i, j, lane] / (count * scale[i, lane])
+            slope[i, kept:] = 0.0
     for i in range(units):
         for j in range(width - 1):
             for lane in range(LANES):
@@ -245,16 +246,17 @@ def _normalize_back(gamma, normalized, scale, slope, delta):
 
 
 @_compiled
-def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, loss, out):
+def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, work, loss, out):
     """Losses [8] (without the floor) and gradients `out` [k, d, d, 8] of eight networks w [k, d, d, 8].
 
     Lane n belongs to data set which[n]; lanes from `used` on are spare, and only kept from costing time.
     """
     layers, units = w.shape[:2]
     width = inputs.shape[2]
-    q = np.empty((layers, units, width, LANES))
+    size = layers * units * width * LANES
+    q = work[:size].reshape(layers, units, width, LANES)
+    slope = work[size : 2 * size].reshape(layers, units, width, LANES)
     scale = np.empty((layers, units, LANES))
-    slope = np.zeros((layers, units, width, LANES))
     error, delta = np.empty((units, width, LANES)), np.empty((units, width, LANES))
     turned_w, turned_q = np.empty((units, units, LANES)), np.empty((width, units, LANES))
     for lane in range(LANES):
@@ -285,20 +287,27 @@ def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples,
     _product(delta, turned_q, out[0])
 
 
+def workspace(layers: int, units: int) -> int:
+    """How many numbers `along` needs to work with. They are lent: memory that is new at every call costs more than the sums."""
+    return 2 * layers * units * LANES * (2 * units + 1)
+
+
 @_compiled
 def along(
-    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, direction, distances, keep, loss, change, there
+    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, direction, distances, work, keep, loss, change, there
 ):
     """Loss [C, S] (without the floor) and |g(W - t v) - v| [C, S] at distances t [C] along `direction` v [k, S, d, d].
 
     `there` [k, S, d, d] receives the gradient g at distance number `keep`. Network s belongs to data set s % D;
     inputs and targets are [D, d, d+1], and for l1 and linf `samples` [D, d+1, n], `rounded` the same in float32 and
-    `longest` [D] the largest norm of a sample. Moved weights and gradients exist for eight
+    `longest` [D] the largest norm of a sample; `work` is `workspace` numbers for intermediate results. Moved weights and gradients exist for eight
     networks at a time only: copies of all of them would cost more than the arithmetic.
     """
     layers, networks, units, _ = weights.shape
     points = networks * len(distances)
-    w, g = np.empty((layers, units, units, LANES)), np.empty((layers, units, units, LANES))
+    size = layers * units * units * LANES
+    w, g = work[:size].reshape(layers, units, units, LANES), work[size : 2 * size].reshape(layers, units, units, LANES)
+    rest = work[2 * size :]
     y = np.empty((units, samples.shape[2]), np.float32)
     which, losses = np.empty(LANES, np.int64), np.empty(LANES)
     for start in range(0, points, LANES):
@@ -318,7 +327,7 @@ def along(
                     for m in range(units):
                         w[layer, i, m, lane] = weights[layer, network, i, m] - w[layer, i, m, lane]
         _backpropagate(
-            norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, losses, g
+            norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, rest, losses, g
         )
         for lane in range(used):
             length, network = divmod(start + lane, networks)

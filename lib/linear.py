@@ -36,6 +36,7 @@ class LinearProblem:
         self.weights = torch.stack([glorot_weights(spec, seed) for seed in range(spec.seeds)], 1).to(device)
         self._rounded = self.samples.float()
         self._longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
+        self._work = torch.empty(kernels.workspace(spec.layers, spec.dim), dtype=torch.float64)
         self._repeated: dict[int, LinearProblem] = {}
 
     @staticmethod
@@ -114,10 +115,10 @@ class LinearProblem:
         loss = weights.new_empty(len(distances), weights.shape[1])
         change, there = torch.empty_like(loss), torch.empty_like(weights)
         data = (self.inputs, self.targets, self.samples, self._rounded, self._longest)
-        points = (weights.contiguous(), direction.contiguous(), distances)
+        points = (weights.contiguous(), direction.contiguous(), distances, self._work)
         arrays = [tensor.numpy() for tensor in (*data, *points, loss, change, there)]
         kind = (kernels.NORMS[self.spec.norm], self.spec.gamma, self.spec.samples)
-        kernels.along(*kind, *arrays[:8], keep, *arrays[8:])
+        kernels.along(*kind, *arrays[:9], keep, *arrays[9:])
         return loss + self.floor.repeat(weights.shape[1] // self.spec.seeds), change, there
 
     def _tensor_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,9 +55,9 @@ def file_name(spec: Spec) -> str:
     return f"{spec.network}-{spec.norm}{seed}-{spec.hash}.nc"
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
     if device == "cuda":
-        return torch.cuda.get_device_name()
+        return torch.cuda.getdevice_name()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -81,7 +81,7 @@ def make(spec: Spec, device: str = "cpu", folder: Path | None = None, deadline: 
         "hash": spec.hash,
         "code": code_version(),
         "torch": str(torch.__version__),
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "resumed": int(resumed),
         "recorded": datetime.date.today().isoformat(),

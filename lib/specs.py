@@ -238,11 +238,14 @@ Spec = VGGSpec | LinearSpec
 
 def from_canonical(text: str) -> Spec:
     """The spec whose canonical form is `text`; raises `UsageError` if it is not one."""
-    values = json.loads(text)
     kinds = {"vgg": VGGSpec, "deep_linear": LinearSpec}
-    network = values.pop("network", None)
-    check_choice("network", network, kinds)
-    values["step_lengths"] = tuple(values["step_lengths"])
-    if "noise" in values:
-        values["noise"] = Noise(**values["noise"])
-    return kinds[network](**values)
+    try:
+        values = json.loads(text)
+        network = values.pop("network", None)
+        check_choice("network", network, kinds)
+        values["step_lengths"] = tuple(values["step_lengths"])
+        if "noise" in values:
+            values["noise"] = Noise(**values["noise"])
+        return kinds[network](**values)
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise UsageError(f"{text[:60]!r} is not a spec ({error}); give one as `spec.canonical()` writes it.") from error

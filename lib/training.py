@@ -169,7 +169,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
         for step in range(first, spec.steps):
             if store.due("eval_step", step):
                 store.put(step, **_evaluate(model, images, normalize, spec.eval_images))
-            x, y = _batch(spec, images, step)
+            x, y = batch(spec, images, step)
             x = normalize(x)
             noise = probes.NoiseState(model, here)
             with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
@@ -198,7 +198,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                     terms = theorems.measure(model, F.cross_entropy, x, y, THEOREM_UNITS)
                 store.put(step, **{f"theorem_{name}": value for name, value in terms.items()})
             if store.due("control_step", step):
-                fresh, labels = _batch(spec, images, step + 1)
+                fresh, labels = batch(spec, images, step + 1)
                 found = controls.measure(
                     model, F.cross_entropy, (x, y), (normalize(fresh), labels), grads, spec.step_size, spec.step_lengths
                 )
@@ -227,7 +227,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
     return dataset
 
 
-def _batch(spec: VGGSpec, images: Images, step: int) -> tuple[Tensor, Tensor]:
+def batch(spec: VGGSpec, images: Images, step: int) -> tuple[Tensor, Tensor]:
     """The step's images, uint8 [B, 3, 32, 32], and labels [B]: epochs without replacement, last partial batch dropped."""
     per_epoch = spec.train_images // spec.batch_size
     epoch, position = divmod(step, per_epoch)

@@ -42,7 +42,7 @@ def test_training_is_plain_gradient_descent():
     optimizer = torch.optim.SGD(model.parameters(), lr=spec.step_size)
     losses = []
     for step in range(spec.steps):
-        x, y = training._batch(spec, images, step)
+        x, y = training.batch(spec, images, step)
         optimizer.zero_grad()
         loss = F.cross_entropy(model(normalize(x)), y)
         loss.backward()

@@ -1,0 +1,357 @@
+"""Benchmarks: what each part costs beside its plain counterpart, and how cost grows.
+
+Both sides of a comparison run in turn, in one process, and what is reported is their ratio: its
+median and quartiles over the rounds. Seconds alone say more about the machine than about the code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse.linalg import eigsh
+from torch import nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from lib import controls, linear, plain, probes, records
+from lib.data import Images, available, gaussian_regression, load_images
+from lib.errors import Failure
+from lib.models import deep_linear, vgg
+from lib.specs import LinearSpec, VGGSpec
+from lib.training import batch
+
+FILE = records.COMMITTED / "benchmark.json"
+WIDTH = 1 / 4
+LENGTHS = (0.5, 1.0, 2.0, 4.0)
+LEAST = 0.03  # seconds that each measurement takes, by repetition if need be
+
+
+@dataclass(frozen=True)
+class Item:
+    """`ours` does `per_ours` units of work a call, `plain` `per_plain`; `flops` counts those of one call of `ours`."""
+
+    name: str
+    against: str
+    ours: Callable[[], object]
+    plain: Callable[[], object]
+    per_ours: int = 1
+    per_plain: int = 1
+    flops: float | None = None
+    dtype: torch.dtype = torch.float32
+
+
+def _seconds(function: Callable[[], object], device: str) -> float:
+    start = time.perf_counter()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def matrix_rate(dtype: torch.dtype, device: str) -> float:
+    """Operations a second, the best of five, of a square matrix product or a wide convolution: what the machine can do."""
+    a = torch.randn(2048, 2048, dtype=dtype, device=device)
+    image = torch.randn(64, 256, 16, 16, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+    work = {lambda: a @ a: 2 * 2048**3, lambda: F.conv2d(image, kernel, padding=1): 2 * image.numel() * 256 * 9}
+    return max(count / min(_seconds(function, device) for _ in range(5)) for function, count in work.items())
+
+
+def compare(item: Item, device: str, rounds: int, rates: dict[torch.dtype, float]) -> dict:
+    """One row: the item's times a unit of work, the ratio plain / ours and the time that the matrix rate allows."""
+    sides = (item.ours, item.per_ours), (item.plain, item.per_plain)
+    calls = []
+    for function, _ in sides:
+        function()  # compiled, cached, warm
+        calls.append(max(1, round(LEAST / _seconds(function, device))))
+    times = np.array(
+        [
+            [_seconds(lambda: [function() for _ in range(n)], device) / n / per for (function, per), n in zip(sides, calls)]
+            for _ in range(rounds)
+        ]
+    )
+    ours, other = times.T
+    low, middle, high = np.quantile(other / ours, (0.25, 0.5, 0.75))
+    bound = item.flops / item.per_ours / rates[item.dtype] if item.flops else None
+    return {
+        "name": item.name, "against": item.against, "milliseconds": 1e3 * float(np.median(ours)),
+        "plain_milliseconds": 1e3 * float(np.median(other)), "ratio": middle, "low": low, "high": high,
+        "bound_milliseconds": bound and 1e3 * bound,
+    }  # fmt: skip
+
+
+def _flops(function: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+# --- what is compared --------------------------------------------------------------------
+
+
+def _linear_items(device: str) -> Iterator[Item]:
+    def squared(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (z - y).square().sum()
+
+    for norm in ("none", "batchnorm", "l2", "l1", "linf"):
+        spec = LinearSpec(norm=norm)
+        problem = linear.LinearProblem(spec, device)
+        model = deep_linear(spec, 0).to(device)
+        x, y = (part.to(device) for part in gaussian_regression(0, spec.samples, spec.dim))
+        parameters = list(model.parameters())
+        _, gradient = problem.gradient(problem.weights)
+        per_layer = 3 * 2 * spec.dim**2 * (spec.dim + 1)
+        if norm in ("l1", "linf"):
+            per_layer += 2 * spec.dim * (spec.dim + 1) * spec.samples * (2 if norm == "l1" else 1)
+        yield Item(
+            f"deep linear gradient, {norm}, 5 seeds", "nn.Sequential and autograd on the samples",
+            lambda problem=problem: problem.gradient(problem.weights),
+            lambda model=model, parameters=parameters, x=x, y=y: torch.autograd.grad(squared(model(x), y), parameters),
+            spec.seeds, 1, spec.seeds * spec.layers * per_layer, torch.float64,
+        )  # fmt: skip
+        yield Item(
+            f"deep linear landscape, {norm}, a length", "deep copies, .item()",
+            lambda problem=problem, gradient=gradient: linear.landscape(problem, problem.weights, gradient),
+            lambda model=model, x=x, y=y: plain.landscape(model, squared, x, y, 1e-6, LENGTHS),
+            spec.seeds * len(spec.step_lengths), len(LENGTHS), spec.seeds * len(spec.step_lengths) * spec.layers * per_layer,
+            torch.float64,
+        )  # fmt: skip
+        if norm == "batchnorm":
+            yield Item(
+                "deep linear landscape, batchnorm, a length", "torch.func: vmap over lengths",
+                lambda problem=problem, gradient=gradient: linear.landscape(problem, problem.weights, gradient),
+                _functional_landscape(model, squared, x, y, spec), spec.seeds * len(spec.step_lengths), len(spec.step_lengths),
+            )  # fmt: skip
+            yield Item(
+                "deep linear covariate shift, batchnorm", "a deep copy and a gradient a layer",
+                lambda problem=problem, gradient=gradient: linear.covariate_shift(problem, problem.weights, gradient),
+                lambda model=model, x=x, y=y: plain.covariate_shift(model, squared, x, y, 1e-6), spec.seeds,
+            )  # fmt: skip
+
+
+def _functional_landscape(model: nn.Module, loss: Callable, x: torch.Tensor, y: torch.Tensor, spec: LinearSpec) -> Callable:
+    names = {name: value.detach() for name, value in model.named_parameters()}
+    both = grad_and_value(lambda values: loss(functional_call(model, values, x), y))
+    lengths = torch.tensor(spec.step_lengths, dtype=x.dtype, device=x.device)
+
+    def run() -> object:
+        grads, _ = both(names)
+        steps = {name: lengths.view(-1, *[1] * grads[name].dim()) * spec.step_size * grads[name] for name in names}
+        return vmap(both)({name: names[name] - steps[name] for name in names})
+
+    return run
+
+
+def _train(model: nn.Module, spec: VGGSpec, images: Images, normalize: Callable, count: int) -> None:
+    """`count` steps as `lib.training` makes them."""
+    parameters = probes.trained(model)
+    device = images.train_x.device.type
+    for step in range(count):
+        x, y = batch(spec, images, step)
+        with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            logits = model(normalize(x))
+        grads = torch.autograd.grad(F.cross_entropy(logits.float(), y), parameters)
+        with torch.no_grad():
+            torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
+
+
+def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:
+    kind = available()
+    images = load_images(kind).to(device)
+    normalize = images.normalizer(torch.float32)
+    base = VGGSpec(width=WIDTH, data=kind, train_images=len(images.train_x), step_size=1e-3)
+
+    def ours(**changes) -> tuple[nn.Module, Callable[[], None]]:
+        spec = base.but(**changes)
+        model = vgg(spec).to(device).train()
+        return model, lambda: _train(model, spec, images, normalize, steps)
+
+    source = plain.batches(images, base.batch_size)
+    x, y = batch(base, images, 0)
+    x = normalize(x)
+    for norm in ("none", "batchnorm"):
+        model, train = ours(norm=norm)
+        usual = vgg(base.but(norm=norm)).to(device, memory_format=torch.contiguous_format).train()
+        optimizer = torch.optim.SGD(usual.parameters(), lr=base.step_size)
+        yield Item(
+            f"VGG step, {norm}", "DataLoader, optimizer, .item()", train,
+            lambda usual=usual, optimizer=optimizer: plain.steps(usual, optimizer, source, device, steps), steps, steps,
+            _flops(train),
+        )  # fmt: skip
+        noise = probes.NoiseState(model, x.device)
+        _, grads = probes.gradients(model, F.cross_entropy, x, y)
+        arguments = (model, F.cross_entropy, x, y, grads, noise, base.step_size)
+        probe = lambda arguments=arguments: probes.landscape(*arguments, LENGTHS)  # noqa: E731
+        yield Item(
+            f"VGG landscape probe, {norm}, a length", "deep copies, .item()", probe,
+            lambda usual=usual: plain.landscape(usual, F.cross_entropy, x, y, base.step_size, LENGTHS),
+            len(LENGTHS), len(LENGTHS), _flops(probe),
+        )  # fmt: skip
+        yield Item(
+            f"VGG landscape probe, {norm}, a length", "one training step of ours", probe, train, len(LENGTHS), steps
+        )
+        shift = lambda arguments=arguments: probes.covariate_shift(*arguments)  # noqa: E731
+        yield Item(
+            f"VGG covariate shift, {norm}, all layers", "a deep copy and a gradient a layer", shift,
+            lambda usual=usual: plain.covariate_shift(usual, F.cross_entropy, x, y, base.step_size), flops=_flops(shift),
+        )  # fmt: skip
+        yield Item(
+            f"VGG covariate shift, {norm}, all layers", "one training step of ours", shift, train, 1, steps
+        )
+    _, half = ours(norm="batchnorm", precision="bfloat16")
+    _, full = ours(norm="batchnorm")
+    yield Item("VGG step, batchnorm, bfloat16", "the same in float32", half, full, steps, steps)
+    for norm, p in (("l1", 1), ("l2", 2), ("linf", float("inf"))):
+        model, train = ours(norm=norm)
+        yield Item(f"VGG step, {norm}", "a BatchNorm step of ours", train, full, steps, steps)
+        usual = vgg(base.but(norm=norm)).to(device)
+        for layer in usual:
+            for index, part in enumerate(layer):
+                if hasattr(part, "running_norm"):
+                    layer[index] = plain.LpNorm(part.gamma.numel(), p).to(device)
+        spec = base.but(norm=norm)
+        yield Item(
+            f"VGG step, {norm}", "the formula under autograd", train,
+            lambda usual=usual, spec=spec: _train(usual, spec, images, normalize, steps), steps, steps,
+        )  # fmt: skip
+    yield Item("VGG step, noisy", "a BatchNorm step of ours", ours(norm="noisy")[1], full, steps, steps)
+    with contextlib.suppress(ImportError):
+        from curvlinops import HessianLinearOperator
+
+        small = vgg(base.but(norm="batchnorm", width=1 / 16)).to(device).train()
+        operator = HessianLinearOperator(small, nn.CrossEntropyLoss(), list(small.parameters()), [(x, y)], check_deterministic=False)
+        yield Item(
+            "largest Hessian eigenvalue, VGG at 1/16 width", "curvlinops and the same Lanczos",
+            lambda: controls.top_eigenvalue(small, F.cross_entropy, x, y),
+            lambda: eigsh(operator.to_scipy(), 1, which="LA", tol=1e-2, maxiter=60, v0=_start(operator.shape[0]), return_eigenvectors=False),
+        )  # fmt: skip
+
+
+def _start(size: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(size).astype(np.float32)
+
+
+# --- growth ---------------------------------------------------------------------------------
+
+
+def _saved_bytes(function: Callable[[], object]) -> int:
+    """Bytes that autograd keeps between forward and backward pass."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function()
+    return sum(kept.values())
+
+
+def growth(device: str) -> list[dict]:
+    """Seconds (best of five) and, for VGG, bytes kept for the backward pass, along one axis at a time.
+
+    Rows: what, axis, value, milliseconds, megabytes.
+    """
+    rows = []
+
+    def add(what: str, axis: str, value: float, function: Callable[[], object], megabytes: float | None = None) -> None:
+        function()
+        best = min(_seconds(function, device) for _ in range(5))
+        rows.append({"what": what, "axis": axis, "value": value, "milliseconds": 1e3 * best, "megabytes": megabytes})
+
+    for axis, values in {"layers": (6, 12, 25, 50), "seeds": (1, 5, 8, 16, 32, 64), "dim": (5, 10, 20, 40)}.items():
+        for norm in ("batchnorm", "l1"):
+            for value in values:
+                problem = linear.LinearProblem(LinearSpec(norm=norm, **{axis: value}), device)
+                add(f"deep linear gradient, {norm}", axis, value, lambda p=problem: p.gradient(p.weights))
+    for count in (1, 2, 4, 8, 16, 32):
+        lengths = tuple(float(length) for length in range(1, count + 1))
+        problem = linear.LinearProblem(LinearSpec(norm="batchnorm", step_lengths=lengths), device)
+        _, gradient = problem.gradient(problem.weights)
+        run = lambda p=problem, g=gradient: linear.landscape(p, p.weights, g)  # noqa: E731
+        add("deep linear landscape, batchnorm", "step lengths", count, run)
+    images = load_images("synthetic").to(device)
+    normalize = images.normalizer(torch.float32)
+    base = VGGSpec(norm="batchnorm", width=WIDTH, data="synthetic", train_images=4_000)
+    for axis, values in {"width": (1 / 16, 1 / 8, 1 / 4, 1 / 2), "batch_size": (32, 64, 128, 256), "depth": (7, 11)}.items():
+        for value in values:
+            spec = base.but(**{axis: value})
+            model = vgg(spec).to(device).train()
+            x, y = batch(spec, images, 0)
+            x = normalize(x)
+            kept = _saved_bytes(lambda m=model, x=x, y=y: F.cross_entropy(m(x), y)) / 1e6
+            add("VGG gradient, batchnorm", axis, value, lambda m=model, x=x, y=y: probes.gradients(m, F.cross_entropy, x, y), kept)
+            if axis == "depth":
+                grads = probes.gradients(model, F.cross_entropy, x, y)[1]
+                noise = probes.NoiseState(model, x.device)
+                shift = lambda m=model, x=x, y=y, g=grads, n=noise: probes.covariate_shift(m, F.cross_entropy, x, y, g, n, 1e-3)  # noqa: E731
+                add("VGG covariate shift, batchnorm", axis, value, shift)
+    return rows
+
+
+# --- all of it --------------------------------------------------------------------------------
+
+
+def run(device: str = "cpu", rounds: int = 7) -> dict:
+    """Everything, with the hardware: keys `machine`, `items` and `growth`."""
+    rates = {dtype: matrix_rate(dtype, device) for dtype in (torch.float32, torch.float64)}
+    makers = (*_linear_items(device), *_vgg_items(device))
+    items = [compare(item, device, rounds, rates) for item in tqdm(makers, desc="Comparing")]
+    machine = {
+        "device": records.device_name(device), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__), "code": records.code_version(), "date": datetime.date.today().isoformat(),
+        "rounds": rounds, "float32_gflops": rates[torch.float32] / 1e9, "float64_gflops": rates[torch.float64] / 1e9,
+    }  # fmt: skip
+    return {"machine": machine, "items": items, "growth": growth(device)}
+
+
+def save(result: dict, path: Path = FILE) -> None:
+    """Keep `result` for the book's page."""
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def read(path: Path = FILE) -> dict:
+    """The benchmark that was kept; raises `Failure` where there is none."""
+    if not path.is_file():
+        raise Failure(f"{path} does not exist; make it with `python -m lib bench --save`.")
+    return json.loads(path.read_text())
+
+
+def table(result: dict) -> pd.DataFrame:
+    """The comparisons as a table: times a unit of work, the ratio with its quartiles, and the matrix rate's bound."""
+
+    def three(value: float) -> str:
+        return f"{value:.3g}"
+
+    return pd.DataFrame(
+        {
+            "what": [row["name"] for row in result["items"]],
+            "against": [row["against"] for row in result["items"]],
+            "ms": [three(row["milliseconds"]) for row in result["items"]],
+            "times faster": [f"{three(row['ratio'])} [{three(row['low'])}, {three(row['high'])}]" for row in result["items"]],
+            "bound, ms": [three(row["bound_milliseconds"]) if row["bound_milliseconds"] else "" for row in result["items"]],
+        }
+    )
+
+
+def machine(result: dict) -> str:
+    """One line on the hardware and the way of measuring."""
+    facts = result["machine"]
+    return (
+        f"{facts['device']}, {facts['threads']} threads, torch {facts['torch']}, code {facts['code']}, {facts['date']}; medians and "
+        f"quartiles of {facts['rounds']} rounds in turn; matrix rate {facts['float32_gflops']:.0f} GFLOP/s in float32, "
+        f"{facts['float64_gflops']:.0f} in float64."
+    )

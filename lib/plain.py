@@ -1,0 +1,108 @@
+"""How it is usually done: the counterparts that `lib.bench` measures against, and nothing else uses.
+
+The loop of the public reproductions of the paper: images decoded and augmented by DataLoader workers, contiguous
+memory, an optimizer object, `.item()` at every step, probes on deep copies of the network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from lib.data import Images
+from lib.norms import EPS
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class _Pictures(Dataset):
+    def __init__(self, images: Images) -> None:
+        self._x = images.train_x.permute(0, 2, 3, 1).cpu().numpy()
+        self._y = images.train_y.tolist()
+        self._transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.25,) * 3)])
+
+    def __len__(self) -> int:
+        return len(self._y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._transform(Image.fromarray(self._x[index])), self._y[index]
+
+
+def batches(images: Images, batch_size: int, workers: int = 2) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches from a DataLoader."""
+    loader = DataLoader(_Pictures(images), batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    while True:
+        yield from loader
+
+
+def steps(model: nn.Module, optimizer: torch.optim.Optimizer, source: Iterator, device: str, count: int) -> list[float]:
+    """Losses of `count` training steps."""
+    losses = []
+    for _ in range(count):
+        x, y = next(source)
+        x, y = x.to(device), y.to(device)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def landscape(
+    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, step_size: float, lengths: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Losses and gradient changes along the gradient, each step length on a deep copy."""
+    base = copy.deepcopy(model)
+    loss(base(x), y).backward()
+    grads = [parameter.grad.clone() for parameter in base.parameters()]
+    losses, changes = [], []
+    for length in lengths:
+        moved = copy.deepcopy(model)
+        for parameter, grad in zip(moved.parameters(), grads):
+            parameter.data -= length * step_size * grad
+        value = loss(moved(x), y)
+        value.backward()
+        squares = sum(((p.grad - grad) ** 2).sum().item() for p, grad in zip(moved.parameters(), grads))
+        losses.append(value.item())
+        changes.append(squares**0.5)
+    return losses, changes
+
+
+def covariate_shift(model: nn.Sequential, loss: Loss, x: Tensor, y: Tensor, step_size: float) -> list[float]:
+    """|G - G'| of every layer but the first: a copy with the layers before it updated, and its whole gradient."""
+    base = copy.deepcopy(model)
+    loss(base(x), y).backward()
+    shifts = []
+    for index in range(1, len(model)):
+        moved = copy.deepcopy(model)
+        for parameter, other in zip(moved[:index].parameters(), base[:index].parameters()):
+            parameter.data -= step_size * other.grad
+        loss(moved(x), y).backward()
+        shifts.append((moved[index][0].weight.grad - base[index][0].weight.grad).norm().item())
+    return shifts
+
+
+class LpNorm(nn.Module):
+    """The l_p normalization as its formula reads, differentiated by autograd; p is 1, 2 or inf."""
+
+    def __init__(self, channels: int, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.gamma, self.beta = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, y: Tensor) -> Tensor:
+        rest = [0, *range(2, y.dim())]
+        norm = {
+            1: lambda: y.abs().mean(rest, keepdim=True) + EPS,
+            2: lambda: (y.square().mean(rest, keepdim=True) + EPS).sqrt(),
+            float("inf"): lambda: y.abs().amax(rest, keepdim=True) + EPS,
+        }[self.p]()
+        shape = (1, -1, *[1] * (y.dim() - 2))
+        return self.gamma.view(shape) * (y - y.mean(rest, keepdim=True)) / norm + self.beta.view(shape)
