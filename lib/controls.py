@@ -45,9 +45,10 @@ def measure(
     noise = probes.NoiseState(model, batch[0].device)
     x, y = batch
     with probes.held(model, noise):
+        # First, while the running statistics are training's own.
+        evaluation_norm, evaluation_change = evaluation_mode(model, loss, batch, step_size, lengths)
         random = random_direction(grads)
         random_loss, random_change = _landscape(model, loss, batch, random, grads, step_size, lengths)
-        evaluation_norm, evaluation_change = evaluation_mode(model, loss, batch, step_size, lengths)
         with frozen_statistics(model, x):
             frozen_loss, frozen_change = _landscape(model, loss, batch, grads, grads, step_size, lengths)
         _, there = probes.gradients(model, loss, *fresh)

@@ -1,0 +1,144 @@
+"""Controls of the landscape probe against brute force, and the mistakes against what they should be."""
+
+import copy
+
+import pytest
+import torch
+from curvlinops import HessianLinearOperator
+from torch import nn
+from torch.nn import functional as F
+
+from lib import controls, probes
+from lib.models import resnet, vgg
+from lib.norms import EPS, BatchNorm
+from lib.specs import VGGSpec
+
+LENGTHS = (0.5, 2.0)
+SPEC = VGGSpec(norm="batchnorm", width=1 / 32, depth=7, precision="float64", train_images=64, batch_size=8)
+
+
+def images(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(8, 3, 32, 32, generator=generator, dtype=torch.float64)
+    return x, torch.randint(0, 10, (8,), generator=generator)
+
+
+def network(**changes):
+    model = vgg(SPEC.but(**changes)).train()
+    for _ in range(3):  # running statistics that are not the batch's
+        model(images(9)[0].to(next(model.parameters()).dtype))
+    return model
+
+
+def moved(model, direction, distance):
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter, part in zip(other.parameters(), direction):
+            parameter -= distance * part
+    return other
+
+
+def gradient(model, x, y):
+    return torch.cat([g.flatten() for g in probes.gradients(model, F.cross_entropy, x, y)[1]])
+
+
+@pytest.fixture
+def measured():
+    model, batch, fresh = network(), images(1), images(2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _, grads = probes.gradients(model, F.cross_entropy, *batch)
+    model.load_state_dict(before)
+    found = controls.measure(model, F.cross_entropy, batch, fresh, grads, 0.1, LENGTHS)
+    after = model.state_dict()
+    assert model.training and all(torch.equal(after[name], value) for name, value in before.items())
+    return model, batch, fresh, grads, found
+
+
+def test_each_control_by_deep_copies(measured):
+    model, (x, y), fresh, grads, found = measured
+    g = torch.cat([part.flatten() for part in grads])
+    random = controls.random_direction(grads)
+    assert probes.norm(random).item() == pytest.approx(g.norm().item())
+    total = g.clone()
+    for index, length in enumerate(LENGTHS):
+        there = gradient(moved(model, random, 0.1 * length), x, y)
+        assert found["random_change"][index].item() == pytest.approx((there - g).norm().item())
+        ahead = moved(model, grads, 0.1 * length)
+        elsewhere = gradient(ahead, *fresh) - gradient(copy.deepcopy(model), *fresh)
+        assert found["fresh_change"][index].item() == pytest.approx(elsewhere.norm().item())
+        total += gradient(ahead, x, y)
+        assert found["accumulated_change"][index].item() == pytest.approx((total - g).norm().item())
+        own = gradient(copy.deepcopy(model).eval(), x, y)
+        pieces = [part.view_as(p) for part, p in zip(own.split([p.numel() for p in grads]), grads)]
+        change = gradient(moved(model, pieces, 0.1 * length).eval(), x, y) - own
+        assert found["evaluation_change"][index].item() == pytest.approx(change.norm().item())
+    assert found["evaluation_norm"].item() == pytest.approx(own.norm().item())
+    step = gradient(moved(model, grads, 0.1), *fresh) - g
+    assert found["step_change"].item() == pytest.approx(step.norm().item())
+
+
+def test_frozen_statistics_are_the_batchs_and_constant():
+    model, (x, y) = network(), images(1)
+    expected = copy.deepcopy(model)(x)
+    with controls.frozen_statistics(model, x):
+        torch.testing.assert_close(model(x), expected)
+        frozen = gradient(model, x, y)
+        half = model(x[:4])  # no longer a function of the whole batch
+        torch.testing.assert_close(half, expected[:4])
+    assert (frozen - gradient(model, x, y)).norm() > 1e-3 * frozen.norm()
+
+
+def test_frozen_gradient_is_that_of_an_affine_layer():
+    layer = nn.Sequential(BatchNorm(3).double())
+    y = images(1)[0].flatten(1)[:, :3].requires_grad_()
+    with controls.frozen_statistics(layer, y):
+        (got,) = torch.autograd.grad((layer(y) ** 2).sum(), y)
+    centred = y - y.mean(0)
+    expected = 2 * centred / (y.var(0, correction=0) + EPS)
+    torch.testing.assert_close(got, expected.detach())
+
+
+def test_top_eigenvalue_is_the_hessians():
+    model, (x, y) = network(), images(1)
+    got = controls.top_eigenvalue(model, F.cross_entropy, x, y, tolerance=1e-8)
+    small = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 10)).double()
+    inputs = x.flatten(1)[:, :3]
+    names = [name for name, _ in small.named_parameters()]
+
+    def loss(vector):
+        parts = vector.split([p.numel() for p in small.parameters()])
+        values = {name: part.view_as(p) for name, part, p in zip(names, parts, small.parameters())}
+        return F.cross_entropy(torch.func.functional_call(small, values, inputs), y)
+
+    start = torch.cat([p.detach().flatten() for p in small.parameters()])
+    exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, start))[-1].item()
+    assert controls.top_eigenvalue(small, F.cross_entropy, inputs, y, 1e-8) == pytest.approx(exact, rel=1e-6)
+    # The convolutional network against curvlinops, by powers of a vector.
+    parameters = list(model.parameters())
+    operator = HessianLinearOperator(model, nn.CrossEntropyLoss(), parameters, [(x, y)], check_deterministic=False)
+    vector = torch.randn(operator.shape[0], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for _ in range(300):  # shifted, so that the largest and not the most negative one wins
+        vector = operator @ vector + abs(got) * vector
+        vector /= vector.norm()
+    assert got == pytest.approx((vector @ (operator @ vector)).item(), rel=1e-2)
+
+
+def test_precision_errors_grow_with_coarseness():
+    model, (x, y) = network(precision="float32", norm="none"), images(1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    errors = controls.precision_errors(model, F.cross_entropy, x.float(), y, 0.1, LENGTHS)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    for name in controls.QUANTITIES:
+        single, tf32, half = errors[name]
+        assert tf32.isnan().all() and single.max() < 1e-2 and half.max() > 5 * single.max()
+        assert (single < half).all()
+
+
+def test_resnet_starts_from_the_same_weights_whatever_the_norm():
+    spec = SPEC.but(architecture="resnet", depth=8)
+    one, other = resnet(spec), resnet(spec.but(norm="none"))
+    weights = [{name: p for name, p in model.named_parameters() if "norm" not in name and not name.startswith("1.")} for model in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert sum(isinstance(module, nn.Conv2d) for module in one.modules()) == 9  # 7 and two shortcuts
+    assert one(images()[0]).shape == (8, 10)
