@@ -347,6 +347,14 @@ def table(result: dict) -> pd.DataFrame:
     )
 
 
+def memory(result: dict) -> pd.DataFrame:
+    """What VGG keeps for the backward pass, along each axis."""
+    rows = [row for row in result["growth"] if row["megabytes"]]
+    return pd.DataFrame(
+        {"axis": [row["axis"] for row in rows], "value": [row["value"] for row in rows], "megabytes": [round(row["megabytes"], 1) for row in rows]}
+    )
+
+
 def machine(result: dict) -> str:
     """One line on the hardware and the way of measuring."""
     facts = result["machine"]

@@ -128,7 +128,7 @@ def _stage(scale: str, device: str, root: Path, vendored: Path | None) -> Path:
     stage = root / "_build" / "stage" / f"{scale}-{device}"
     shutil.rmtree(stage, ignore_errors=True)
     book = stage / "book"
-    skip = shutil.ignore_patterns("*.md", "*.ipynb", "*.nc", "npm", ".*")
+    skip = shutil.ignore_patterns("*.md", "*.ipynb", "*.nc", "benchmark.json", "npm", ".*")
     shutil.copytree(root / "book", book, ignore=skip)
     notebooks = set(chapters(root))
     for stem in pages(root):

@@ -132,7 +132,7 @@ def fingerprint(stem: str, root: Path, parameters: dict[str, str]) -> str:
     """
     files = [_source(stem, root), root / "requirements.txt"]
     files += sorted((root / "lib").rglob("*.py")) + sorted((root / "lib").rglob("*.js"))
-    files += sorted((root / "book" / "records").rglob("*.nc"))
+    files += sorted(path for path in (root / "book" / "records").rglob("*") if path.suffix in (".nc", ".json"))
     facts = [sys.version, sorted(parameters.items()), _images()]
     return hash_files([file for file in files if file.is_file()], root, facts)
 

@@ -12,109 +12,50 @@ import html
 import io
 from collections.abc import Callable, Iterable
 
-import matplotlib
-
-matplotlib.use("agg")
 import numpy as np
 import xarray as xr
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib import claims, experiments, ledger, measures
+from lib import beyond, claims, drawing, experiments, ledger, measures
+from lib.drawing import Curves
 from lib.errors import check_choice
 from lib.records import from_canonical
 
-Curves = dict[str, xr.Dataset]
-COLOURS = {
-    "none": "#0072B2", "batchnorm": "#D55E00", "noisy": "#009E73", "l1": "#CC79A7", "l2": "#E69F00",
-    "linf": "#56B4E9", "none + noise": "#555555",
-}  # fmt: skip
-NAMES = {
-    "none": "no normalization", "batchnorm": "BatchNorm", "noisy": "noisy BatchNorm", "l1": "$\\ell_1$",
-    "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$", "none + noise": "noise, no normalization",
-}  # fmt: skip
-STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
-
-
-def _figure(rows: int, columns: int, width: float = 9.0, height: float = 3.1) -> tuple[Figure, np.ndarray]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height * rows), layout="constrained", facecolor="white")
-        return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _style(label: str) -> dict:
-    norm, _, size = label.partition(", ")
-    return {"color": COLOURS[norm], "linestyle": "--" if size == "0.5" else "-"}
-
-
-def _name(label: str) -> str:
-    norm, _, size = label.partition(", ")
-    return NAMES[norm] + (f", step size {size}" if size else "")
-
-
-def _lines(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, log: bool = False) -> None:
-    """One thin line a seed (rows of y) and their mean, thick."""
-    style = _style(label)
-    for row in y:
-        axes.plot(x, row, lw=0.7, alpha=0.4, **style)
-    with np.errstate(all="ignore"):
-        mean = np.exp(np.log(y).mean(0)) if log else y.mean(0)
-    axes.plot(x, mean, lw=1.8, label=_name(label), **style)
-
-
-def _smooth(curve: xr.DataArray, dim: str, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of successive windows: their middles [n] and values [seed, n]; a NaN makes its window NaN."""
-    coarse = curve.coarsen({dim: max(1, window)}, boundary="trim").reduce(np.mean)
-    return coarse[dim].values, coarse.transpose("seed", dim).values
-
-
-def _legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
-
-
-def _label(axes: Axes, title: str, x: str, y: str, log: bool = False) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    if log:
-        axes.set_yscale("log")
-
-
 def _training(axes: Axes, curves: Curves, name: str, log: bool = False) -> None:
     for label, curve in curves.items():
-        x, y = _smooth(curve[name], "step", curve.sizes["step"] // 60)
-        _lines(axes, x, y, label, log)
+        x, y = drawing.smooth(curve[name], "step", curve.sizes["step"] // 60)
+        drawing.lines(axes, x, y, label, log)
 
 
 def training(curves: Curves) -> Figure:
     """Training and test accuracy against steps (Figures 1a, 1b)."""
-    figure, ((left, right),) = _figure(1, 2)
+    figure, ((left, right),) = drawing.figure(1, 2)
     _training(left, curves, "accuracy")
     for label, curve in curves.items():
-        _lines(right, curve.eval_step.values, curve.test_accuracy.transpose("seed", "eval_step").values, label)
-    _label(left, "(a) training", "step", "accuracy on the batches")
-    _label(right, "(b) test", "step", "test accuracy")
-    _legend(figure, left, 2)
+        drawing.lines(right, curve.eval_step.values, curve.test_accuracy.transpose("seed", "eval_step").values, label)
+    drawing.label(left, "(a) training", "step", "accuracy on the batches")
+    drawing.label(right, "(b) test", "step", "test accuracy")
+    drawing.legend(figure, left, 2)
     return figure
 
 
 def accuracies(curves: Curves) -> Figure:
     """Training accuracy against steps (Figures 2, 5 and 12a)."""
-    figure, ((axes,),) = _figure(1, 1, 6.5, 3.6)
+    figure, ((axes,),) = drawing.figure(1, 1, 6.5, 3.6)
     _training(axes, curves, "accuracy")
-    _label(axes, "", "step", "accuracy on the batches")
-    _legend(figure, axes, 3)
+    drawing.label(axes, "", "step", "accuracy on the batches")
+    drawing.legend(figure, axes, 3)
     return figure
 
 
 def losses(curves: Curves) -> Figure:
     """Training loss against steps, logarithmic (Figures 5 and 13a)."""
-    figure, ((axes,),) = _figure(1, 1, 6.5, 3.6)
+    figure, ((axes,),) = drawing.figure(1, 1, 6.5, 3.6)
     _training(axes, curves, "loss", log=True)
-    _label(axes, "", "step", "training loss", log=True)
-    _legend(figure, axes, 3)
+    drawing.label(axes, "", "step", "training loss", log=True)
+    drawing.legend(figure, axes, 3)
     return figure
 
 
@@ -124,14 +65,14 @@ def distributions(curves: Curves, layers: Iterable[int]) -> Figure:
     A shape is the histogram at one step, upright and scaled to its own maximum: wider is denser.
     """
     layers = list(layers)
-    figure, grid = _figure(len(curves), len(layers), 9.0, 1.7)
+    figure, grid = drawing.figure(len(curves), len(layers), 9.0, 1.7)
     for row, (label, curve) in zip(grid, curves.items()):
         part = curve.isel(seed=0)
         if "unit" in part.dims:
             part = part.isel(unit=0)
         for axes, layer in zip(row, layers):
-            _ridges(axes, part.isel(norm_layer=layer), COLOURS[label.partition(",")[0]])
-            axes.set_title(f"{_name(label)}, layer {layer + 1}", fontsize=9, loc="left")
+            _ridges(axes, part.isel(norm_layer=layer), drawing.COLOURS[label.partition(",")[0]])
+            axes.set_title(f"{drawing.name(label)}, layer {layer + 1}", fontsize=9, loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("step")
     for axes in grid[:, 0]:
@@ -152,7 +93,7 @@ def _ridges(axes: Axes, part: xr.Dataset, colour: str) -> None:
 
 def moments(curves: Curves) -> Figure:
     """Change of mean and variance of activations between successive steps (Figure 8)."""
-    figure, ((left, right),) = _figure(1, 2)
+    figure, ((left, right),) = drawing.figure(1, 2)
     for label, curve in curves.items():
         for axes, name in ((left, "mean"), (right, "var")):
             change = measures.moment_change(curve, name)
@@ -162,27 +103,27 @@ def moments(curves: Curves) -> Figure:
             window = max(1, count // 40)
             shape = (len(typical), -1, window)
             kept = count // window * window
-            _lines(axes, x[:kept:window], np.median(typical[:, :kept].reshape(shape), -1), label, log=True)
-    _label(left, "mean, in units of the deviation", "step", "change to the next step", log=True)
-    _label(right, "variance, in units of itself", "step", "change to the next step", log=True)
-    _legend(figure, left)
+            drawing.lines(axes, x[:kept:window], np.median(typical[:, :kept].reshape(shape), -1), label, log=True)
+    drawing.label(left, "mean, in units of the deviation", "step", "change to the next step", log=True)
+    drawing.label(right, "variance, in units of itself", "step", "change to the next step", log=True)
+    drawing.legend(figure, left)
     return figure
 
 
 def shift(curves: Curves, layers: Iterable[int]) -> Figure:
     """Internal covariate shift of Definition 2.1 for some layers (Figure 3)."""
     layers = list(layers)
-    figure, grid = _figure(2, len(layers), 9.0, 2.3)
+    figure, grid = drawing.figure(2, len(layers), 9.0, 2.3)
     for label, curve in curves.items():
         for column, layer in enumerate(layers):
             for row, (name, log) in enumerate((("shift_l2", True), ("shift_cosine", False))):
                 values = curve[name].isel(layer=layer).transpose("seed", "shift_step").values
-                _lines(grid[row, column], curve.shift_step.values, values, label, log)
+                drawing.lines(grid[row, column], curve.shift_step.values, values, label, log)
     for column, layer in enumerate(layers):
-        _label(grid[0, column], f"layer {layer + 1}", "", "$\\|G-G'\\|_2$" if column == 0 else "", log=True)
-        _label(grid[1, column], "", "step", "$\\cos(G, G')$" if column == 0 else "")
+        drawing.label(grid[0, column], f"layer {layer + 1}", "", "$\\|G-G'\\|_2$" if column == 0 else "", log=True)
+        drawing.label(grid[1, column], "", "step", "$\\cos(G, G')$" if column == 0 else "")
         grid[1, column].set_ylim(-1.05, 1.05)
-    _legend(figure, grid[0, 0], 2)
+    drawing.legend(figure, grid[0, 0], 2)
     return figure
 
 
@@ -192,37 +133,37 @@ def landscape(curves: Curves) -> Figure:
     Bands run from the lowest to the highest value over all step lengths (median over seeds);
     the third panel is the largest effective smoothness, one thin line a seed.
     """
-    figure, ((a, b, c),) = _figure(1, 3, 10.5, 3.4)
+    figure, ((a, b, c),) = drawing.figure(1, 3, 10.5, 3.4)
     for label, curve in curves.items():
         steps = curve.landscape_step.values
         for axes, name in ((a, "landscape_loss"), (b, "grad_change")):
             low, high = (getattr(curve[name], end)("step_length").median("seed") for end in ("min", "max"))
-            axes.fill_between(steps, low, high, color=COLOURS[label], alpha=0.3, lw=0.8, label=_name(label))
-            axes.plot(steps, high, color=COLOURS[label], lw=0.8)
-            axes.plot(steps, low, color=COLOURS[label], lw=0.8)
-        _lines(c, steps, measures.smoothness(curve).transpose("seed", "landscape_step").values, label, log=True)
+            axes.fill_between(steps, low, high, color=drawing.COLOURS[label], alpha=0.3, lw=0.8, label=drawing.name(label))
+            axes.plot(steps, high, color=drawing.COLOURS[label], lw=0.8)
+            axes.plot(steps, low, color=drawing.COLOURS[label], lw=0.8)
+        drawing.lines(c, steps, measures.smoothness(curve).transpose("seed", "landscape_step").values, label, log=True)
     first = next(iter(curves.values())).step_length.values
-    _label(a, f"(a) loss, {first[0]:g} to {first[-1]:g} step sizes", "step", "loss", log=True)
-    _label(b, "(b) change of the gradient", "step", "$\\ell_2$ distance", log=True)
-    _label(c, "(c) effective $\\beta$-smoothness", "step", "largest $\\beta$", log=True)
-    _legend(figure, c, 5)
+    drawing.label(a, f"(a) loss, {first[0]:g} to {first[-1]:g} step sizes", "step", "loss", log=True)
+    drawing.label(b, "(b) change of the gradient", "step", "$\\ell_2$ distance", log=True)
+    drawing.label(c, "(c) effective $\\beta$-smoothness", "step", "largest $\\beta$", log=True)
+    drawing.legend(figure, c, 5)
     return figure
 
 
 def predictiveness(curves: Curves, moments: Iterable[float] = (0.1, 0.5, 0.9)) -> Figure:
     """Change of the gradient against the distance moved, at some shares of training (Figure 11)."""
     moments = list(moments)
-    figure, (row,) = _figure(1, len(moments), 10.0, 3.2)
+    figure, (row,) = drawing.figure(1, len(moments), 10.0, 3.2)
     for label, curve in curves.items():
         step_size = from_canonical(curve.attrs["spec"]).step_size
         for axes, moment in zip(row, moments):
             at = int(moment * (curve.sizes["landscape_step"] - 1))
             values = curve.grad_change.isel(landscape_step=at).transpose("seed", "step_length").values
-            _lines(axes, curve.step_length.values * step_size, values, label, log=True)
-            _label(axes, f"step {int(curve.landscape_step[at])}", "distance / |gradient|", "", log=True)
+            drawing.lines(axes, curve.step_length.values * step_size, values, label, log=True)
+            drawing.label(axes, f"step {int(curve.landscape_step[at])}", "distance / |gradient|", "", log=True)
             axes.set_xscale("log")
     row[0].set_ylabel("$\\ell_2$ change of the gradient")
-    _legend(figure, row[0], 2)
+    drawing.legend(figure, row[0], 2)
     return figure
 
 
@@ -232,7 +173,7 @@ def step_sizes(curves: Curves) -> Figure:
     Each point is a seed's median over training: cosine of G and G', largest beta times step size, loss
     band. A cross is a seed that diverged; its median is over the steps before. Values above an axis sit on its upper edge.
     """
-    figure, row = _figure(1, 3, 10.5, 3.2)
+    figure, row = drawing.figure(1, 3, 10.5, 3.2)
     panels = (
         ("cosine of $G$ and $G'$", False, 1.0, lambda curve: curve.shift_cosine.isel(layer=slice(1, None)).median(("shift_step", "layer"))),
         ("$\\beta \\times$ step size", True, 1e2, lambda curve: measures.smoothness(curve).median("landscape_step")),
@@ -246,21 +187,21 @@ def step_sizes(curves: Curves) -> Figure:
             if "beta" in title:
                 values = values * sizes
             values = np.minimum(values, top)
-            _lines(axes, sizes, values, norm, log)
+            drawing.lines(axes, sizes, values, norm, log)
             lost = np.stack([~np.isfinite(curve.loss.isel(step=-1).values) for curve in group.values()], 1)
             for marker, which in (("o", ~lost), ("x", lost)):
-                axes.plot(sizes, np.where(which, values, np.nan).T, marker, ms=4, color=COLOURS[norm])
-            _label(axes, title, "step size", "", log)
+                axes.plot(sizes, np.where(which, values, np.nan).T, marker, ms=4, color=drawing.COLOURS[norm])
+            drawing.label(axes, title, "step size", "", log)
             axes.set_xscale("log")
     row[0, 1].axhline(2, color="black", lw=0.8, ls=":")
-    _legend(figure, row[0, 0])
+    drawing.legend(figure, row[0, 0])
     return figure
 
 
 def theorems(curves: Curves) -> Figure:
     """Terms of Theorems 4.1 and 4.2 over training: medians over layers and units, shares where a condition holds."""
-    figure, ((a, b, c),) = _figure(1, 3, 10.5, 3.2)
-    for (network, curve), colour in zip(curves.items(), (COLOURS["batchnorm"], COLOURS["noisy"])):
+    figure, ((a, b, c),) = drawing.figure(1, 3, 10.5, 3.2)
+    for (network, curve), colour in zip(curves.items(), (drawing.COLOURS["batchnorm"], drawing.COLOURS["noisy"])):
         x = curve.theorem_step.values / from_canonical(curve.attrs["spec"]).steps
         rest = [dim for dim in curve.theorem_removed.dims if dim not in ("seed", "theorem_step")]
         panels = (
@@ -274,27 +215,27 @@ def theorems(curves: Curves) -> Figure:
             axes.plot(x, rows.T, color=colour, lw=0.7, alpha=0.4, ls=line)
             label = network if axes is a else f"{network}: " + ("$\\langle\\hat y, g\\rangle > 0$" if line == "-" else "$v^THv \\leq g^THg$")
             axes.plot(x, rows.mean(0), color=colour, lw=1.8, ls=line, label=label)
-    _label(a, "share of $\\|g\\|^2$ removed", "share of training", "")
-    _label(b, "$|\\gamma|/\\sigma$", "share of training", "", log=True)
-    _label(c, "share of units where it holds", "share of training", "")
+    drawing.label(a, "share of $\\|g\\|^2$ removed", "share of training", "")
+    drawing.label(b, "$|\\gamma|/\\sigma$", "share of training", "", log=True)
+    drawing.label(c, "share of units where it holds", "share of training", "")
     c.set_ylim(-0.03, 1.03)
-    _legend(figure, c, 2)
+    drawing.legend(figure, c, 2)
     return figure
 
 
 def noise_strength(curves: Curves) -> Figure:
     """Late training accuracy against the strength of Algorithm 1's noise, with and without BatchNorm."""
-    figure, ((axes,),) = _figure(1, 1, 6.5, 3.2)
+    figure, ((axes,),) = drawing.figure(1, 1, 6.5, 3.2)
     for norm in ("none", "batchnorm"):
         group = {float(label.partition(", ")[2]): curve for label, curve in curves.items() if label.startswith(norm)}
         strengths = sorted(group)
         late = [group[s].accuracy.isel(step=slice(-(group[s].sizes["step"] // 4 or 1), None)) for s in strengths]
         values = np.stack([part.mean("step", skipna=False).values for part in late], 1)
-        _lines(axes, np.array(strengths), values, norm)
-        axes.plot(strengths, values.T, "o", ms=4, color=COLOURS[norm])
+        drawing.lines(axes, np.array(strengths), values, norm)
+        axes.plot(strengths, values.T, "o", ms=4, color=drawing.COLOURS[norm])
     axes.axhline(measures.CHANCE, color="black", lw=0.8, ls=":")
-    _label(axes, "", "noise strength (1 is the paper's)", "late training accuracy")
-    _legend(figure, axes)
+    drawing.label(axes, "", "noise strength (1 is the paper's)", "late training accuracy")
+    drawing.legend(figure, axes)
     return figure
 
 
@@ -344,21 +285,33 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
     "step-sizes": ("linear-step-size", "Deep linear networks against the step size", step_sizes),
     "theorems": ("theorems", "Terms of Theorems 4.1 and 4.2 in training", theorems),
     "noise-strength": ("noise-strength", "Training under weaker and stronger noise", noise_strength),
+    "step-size": ("step-size", "Training accuracy against the step size", lambda c: beyond.settings(c, "step size")),
+    "initialization": (
+        "initialization", "Training accuracy against the size of the initial weights",
+        lambda c: beyond.settings(c, "initial weights, in units of Glorot's"),
+    ),
+    "envelope": ("step-size", "The envelope of training runs at step sizes from 0.03 to 0.3", beyond.envelope),
+    "resnet": ("resnet", "Loss landscape of a residual network along the gradient", landscape),
+    "controls": ("controls", "The gradient's change, measured in eight ways", beyond.controls),
+    "precision": ("controls", "Error of the landscape probe by precision", beyond.precision),
+    "linear-gamma": ("linear-gamma", "Training loss with the scale of l1", losses),
+    "accuracy": ("accuracy", "Test accuracy at full width, bfloat16", beyond.accuracy),
+    "accuracy-half": ("accuracy-half", "Test accuracy at half width, bfloat16", beyond.accuracy),
 }  # fmt: skip
 
 
 class Shown:
     """A figure with its alternative text and caption, as HTML."""
 
-    def __init__(self, figure: Figure, alt: str, caption: str = "") -> None:
-        self.figure, self._alt, self._caption = figure, alt, caption
+    def __init__(self, figure: Figure, alt: str, caption: str = "", name: str = "") -> None:
+        self.figure, self._alt, self._caption, self._name = figure, alt, caption, name
 
     def _repr_html_(self) -> str:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=130)
         image = base64.b64encode(buffer.getvalue()).decode()
         return (
-            f'<figure class="bn-figure"><div class="bn-scroll"><img alt="{html.escape(self._alt)}" '
+            f'<figure class="bn-figure" id="figure-{self._name}"><div class="bn-scroll"><img alt="{html.escape(self._alt)}" '
             f'src="data:image/png;base64,{image}"></div><figcaption>{self._caption}</figcaption></figure>'
         )
 
@@ -372,10 +325,12 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
         return HTML(f"<p><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>")
     rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]
     says = [f"{row['paper']} {ledger.sentence(row)}" for row in rows]
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in says)
+    items = "".join(
+        f'<li>{html.escape(text)} <a href="{ledger.link(row["id"])}">{row["id"]}</a></li>' for text, row in zip(says, rows)
+    )
     caption = (
         f"<p><strong>{html.escape(title)}.</strong></p>"
         + (f"<ul>{items}</ul>" if items else "")
         + f'<p class="bn-provenance">{html.escape(experiments.provenance(curves))}</p>'
     )
-    return Shown(function(curves), " ".join([f"{title}.", *says]), caption)
+    return Shown(function(curves), " ".join([f"{title}.", *says]), caption, name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -70,11 +70,9 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
     values = claim.measure(common)
     about = common[wanted[0]]
     network = from_canonical(about.attrs["spec"]).network
-    numbers = interval(values)
-    shown = [10**number if claim.log else number for number in numbers]
     files = [file_name(spec) for label in wanted for spec in runs[label] if getattr(spec, "seed", 0) in seeds]
     return row | {
-        **dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown))),
+        **numbers(claim, values),
         "seeds": len(values),
         "scale": scale,
         "data": about.attrs["data"],
@@ -83,6 +81,17 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
     }
 
 
+
+
+def numbers(claim: claims.Claim, values: np.ndarray) -> dict[str, float | None]:
+    """`value`, `low` and `high` as the ledger has them: factors for claims with `log`, None where not finite."""
+    shown = [10**number if claim.log else number for number in interval(values)]
+    return dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown)))
+
+
+def measured(claim: claims.Claim, values: np.ndarray) -> str:
+    """Value and interval of a claim's measure, as text."""
+    return _measured(numbers(claim, values))
 
 
 def _measured(row: dict[str, Any], form: str = ".3g") -> str:
@@ -135,17 +144,30 @@ def table(entries: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def page(entries: list[dict[str, Any]]) -> HTML:
-    """The ledger as an HTML table, a row a claim, which carries its id as anchor."""
+def page(entries: list[dict[str, Any]], figure_of: Callable[[str], str]) -> HTML:
+    """The ledger as an HTML table, a row a claim, which carries its id as anchor and leads to `figure_of` it.
+
+    A script of the book sorts it by a click on a column's head.
+    """
     shown = table(entries).drop(columns="claim")
+    where = list(shown.columns).index("where")
     head = "".join(f"<th>{name}</th>" for name in shown.columns)
-    body = "".join(
-        f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">'
-        + "".join(f"<td>{html.escape(str(value))}</td>" for value in cells)
-        + "</tr>"
-        for row, cells in zip(entries, shown.values.tolist())
-    )
+    body = ""
+    for row, cells in zip(entries, shown.values.tolist()):
+        texts = [html.escape(str(value)) for value in cells]
+        texts[where] = f'<a href="{figure_of(row["id"])}">{texts[where]}</a>'
+        tds = "".join(f"<td>{text}</td>" for text in texts)
+        body += f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">{tds}</tr>'
     return HTML(f'<table class="bn-ledger mathjax_process"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+#: Page of the ledger.
+PAGE = "conclusions.html"
+
+
+def link(id: str) -> str:
+    """Where claim `id` stands in the ledger's page."""
+    return f"{PAGE}#{id}"
 
 
 #: The claims that the README names, all on committed records.

@@ -192,7 +192,7 @@ def control_ratio(name: str, one: str, other: str) -> Measure:
     return measure
 
 
-def _settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:
+def settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:
     """Values [n] of the setting that curves "norm, value" differ in, increasing, and late accuracies [n, seed]."""
     group = sorted((float(label.partition(", ")[2]), label) for label in curves if label.startswith(f"{norm}, "))
     values, labels = zip(*group)
@@ -203,7 +203,7 @@ def largest_step(one: str, other: str) -> Measure:
     """log10 of the ratio of the largest step sizes at which late training accuracy is above twice chance."""
 
     def largest(curves: Curves, norm: str) -> np.ndarray:
-        sizes, accuracy = _settings(curves, norm)
+        sizes, accuracy = settings(curves, norm)
         usable = accuracy > 2 * CHANCE
         # Where none is usable, the largest one that is lies below all of them.
         return np.where(usable.any(0), (sizes[:, None] * usable).max(0), sizes[0] ** 2 / sizes[1])
@@ -215,7 +215,7 @@ def sensitivity(one: str, other: str) -> Measure:
     """Range of late training accuracy over a setting, one minus other."""
 
     def spread(curves: Curves, norm: str) -> np.ndarray:
-        return np.ptp(_settings(curves, norm)[1], 0)
+        return np.ptp(settings(curves, norm)[1], 0)
 
     return lambda curves: spread(curves, one) - spread(curves, other)
 

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from lib.figures import COLOURS
+from lib.drawing import COLOURS
 from lib.theory import formulas
 
 INK = "#222222"

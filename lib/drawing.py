@@ -1,0 +1,71 @@
+"""What all figures share: colours, names and styles of networks, lines with their seeds, axes and legends."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("agg")
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Curves = dict[str, xr.Dataset]
+COLOURS = {
+    "none": "#0072B2", "batchnorm": "#D55E00", "noisy": "#009E73", "l1": "#CC79A7", "l2": "#E69F00",
+    "linf": "#56B4E9", "none + noise": "#555555",
+}  # fmt: skip
+NAMES = {
+    "none": "no normalization", "batchnorm": "BatchNorm", "noisy": "noisy BatchNorm", "l1": "$\\ell_1$",
+    "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$", "none + noise": "noise, no normalization",
+}  # fmt: skip
+#: What may stand behind the norm in a curve's label, beside a step size.
+DETAILS = {"gamma": "$\\gamma = 1.25$", "augmented": "augmented"}
+DASHED = ("0.5", *DETAILS)
+STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+
+
+def figure(rows: int, columns: int, width: float = 9.0, height: float = 3.1) -> tuple[Figure, np.ndarray]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height * rows), layout="constrained", facecolor="white")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def style(label: str) -> dict:
+    norm, _, detail = label.partition(", ")
+    return {"color": COLOURS[norm], "linestyle": "--" if detail in DASHED else "-"}
+
+
+def name(label: str) -> str:
+    norm, _, detail = label.partition(", ")
+    size = f"step size {detail}" if detail and detail not in DETAILS else DETAILS.get(detail, "")
+    return NAMES[norm] + (f", {size}" if size else "")
+
+
+def lines(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, log: bool = False) -> None:
+    """One thin line a seed (rows of y) and their mean, thick."""
+    look = style(label)
+    for row in y:
+        axes.plot(x, row, lw=0.7, alpha=0.4, **look)
+    with np.errstate(all="ignore"):
+        mean = np.exp(np.log(y).mean(0)) if log else y.mean(0)
+    axes.plot(x, mean, lw=1.8, label=name(label), **look)
+
+
+def smooth(curve: xr.DataArray, dim: str, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of successive windows: their middles [n] and values [seed, n]; a NaN makes its window NaN."""
+    coarse = curve.coarsen({dim: max(1, window)}, boundary="trim").reduce(np.mean)
+    return coarse[dim].values, coarse.transpose("seed", dim).values
+
+
+def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
+
+
+def label(axes: Axes, title: str, x: str, y: str, log: bool = False) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if log:
+        axes.set_yscale("log")

@@ -1,0 +1,124 @@
+"""Questions that the paper leaves open: what was assumed, and whether another answer changes a verdict.
+
+The verdict under the other answer is that of the claim's own measure and rule on other runs; "as assumed" is
+the same at the same scale, so that only the answer differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lib import claims, experiments, ledger, measures
+from lib.measures import Curves
+from lib.records import from_canonical
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Another answer to a question: the claim it may change, and how it is measured as assumed and otherwise."""
+
+    question: str
+    assumed: str
+    other: str
+    claim: str
+    experiment: str
+    as_assumed: Callable[[Curves], np.ndarray]
+    otherwise: Callable[[Curves], np.ndarray]
+    baseline: str | None = None  # the experiment that `as_assumed` is measured on, where it is not the same
+
+
+def _named(claim: str, **labels: str) -> Callable[[Curves], np.ndarray]:
+    """The claim's own measure on curves that go by other labels."""
+    return lambda curves: claims.get(claim).measure({name: curves[label] for name, label in labels.items()})
+
+
+def _variant(question: str, assumed: str, other: str) -> list[Answer]:
+    found = []
+    for claim in ("fig-4a", "fig-4b", "fig-4c"):
+        found.append(
+            Answer(
+                question, assumed, other, claim, "variants",
+                _named(claim, none="none, as assumed", batchnorm="batchnorm, as assumed"),
+                _named(claim, none=f"none, {other}", batchnorm=f"batchnorm, {other}"),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _farthest(curves: Curves) -> np.ndarray:
+    """fig-4c with beta at the farthest step length instead of the largest beta."""
+    ends = {name: curves[f"{name}, as assumed"].isel(step_length=slice(-1, None)) for name in ("none", "batchnorm")}
+    return claims.get("fig-4c").measure(ends)
+
+
+def _linear(claim: str, size: str) -> Callable[[Curves], np.ndarray]:
+    return _named(claim, none=f"none, {size}", batchnorm=f"batchnorm, {size}")
+
+
+ANSWERS: tuple[Answer, ...] = (
+    *_variant("Which VGG?", "VGG-A, 8 convolutions and 3 linear layers", "7 layers"),
+    *_variant("Momentum?", "none: \"standard SGD\"", "momentum 0.9"),
+    *_variant("Where does the norm stand?", "before the ReLU", "norm after the ReLU"),
+    *_variant("Are gamma and beta trained?", "yes", "no gamma and beta"),
+    Answer(
+        "Which beta?", "the largest over the step lengths", "that of the farthest", "fig-4c", "variants",
+        _named("fig-4c", none="none, as assumed", batchnorm="batchnorm, as assumed"), _farthest,
+    ),
+    Answer(
+        "Which batch does the probe use?", "the step's own", "the next one", "fig-4b", "controls",
+        _named("fig-4b", none="none", batchnorm="batchnorm"), measures.control_ratio("fresh_change", "none", "batchnorm"),
+    ),
+    Answer(
+        "Which mode is BatchNorm in?", "batch statistics", "running statistics", "fig-4b", "controls",
+        _named("fig-4b", none="none", batchnorm="batchnorm"), measures.control_ratio("evaluation_change", "none", "batchnorm"),
+    ),
+    *(
+        Answer(
+            "Is r_sigma a deviation or a variance?", "a deviation", "a variance", claim, "noise-variance",
+            _named(claim, none="none, 0", batchnorm="batchnorm, 0", noisy="batchnorm, 1", **{"none + noise": "none, 1"}),
+            _named(claim, none="none", batchnorm="batchnorm", noisy="noisy", **{"none + noise": "none + noise"}),
+            baseline="noise-strength",
+        )
+        for claim in ("fig-2", "prose-noise-prevents-training")
+    ),
+    *(
+        Answer(
+            "Which step size have the deep linear networks?", "1e-6", "1e-7", claim, "linear-step-size",
+            _linear(claim, "1e-06"), _linear(claim, "1e-07"),
+        )
+        for claim in ("fig-10a", "fig-10b", "fig-10c")
+    ),
+    Answer(
+        "Is l1's lead its scale?", "BatchNorm with gamma = 1", "gamma = 1.25", "prose-l1-better", "linear-gamma",
+        _named("prose-l1-better", batchnorm="batchnorm", l1="l1"),
+        _named("prose-l1-better", batchnorm="batchnorm, gamma", l1="l1"),
+    ),
+)  # fmt: skip
+
+
+def evaluate(answer: Answer, scale: str, device: str = "cpu") -> dict[str, str]:
+    """A row: question, assumption, other answer, claim, both values with verdicts, and whether the verdicts agree."""
+    claim = claims.get(answer.claim)
+    row = {"question": answer.question, "assumed": answer.assumed, "other answer": answer.other, "claim": claim.id}
+    verdicts = []
+    for name, experiment, measure in (
+        ("as assumed", answer.baseline or answer.experiment, answer.as_assumed),
+        ("otherwise", answer.experiment, answer.otherwise),
+    ):
+        curves = experiments.load(experiment, scale, device)
+        if set(curves) != set(experiments.specs(experiment, scale)):
+            return row | {"as assumed": "", "otherwise": "", "same verdict": "not measured yet"}
+        network = from_canonical(next(iter(curves.values())).attrs["spec"]).network
+        values = measure(curves)
+        verdicts.append(ledger.verdict(claim, values, network))
+        row[name] = f"{ledger.measured(claim, values)}: {verdicts[-1]}"
+    return row | {"same verdict": "yes" if verdicts[0] == verdicts[1] else "no"}
+
+
+def table(scale: str, device: str = "cpu") -> pd.DataFrame:
+    """Every answer's row."""
+    return pd.DataFrame([evaluate(answer, scale, device) for answer in ANSWERS])
