@@ -19,7 +19,18 @@ import yaml
 from tqdm.auto import tqdm
 
 from lib import assets
-from lib.chapters import DEVICES, ROOT, SCALES, chapters, execute, executed, hash_files, is_fresh, pages, read
+from lib.chapters import (
+    DEVICES,
+    ROOT,
+    SCALES,
+    chapters,
+    execute,
+    executed,
+    hash_files,
+    is_fresh,
+    pages,
+    read,
+)
 from lib.errors import Failure, check_choice, check_number
 
 #: Free disk space below which a build is not started, in bytes: the browser-side

@@ -23,6 +23,7 @@ from lib.drawing import Curves
 from lib.errors import check_choice
 from lib.records import from_canonical
 
+
 def _training(axes: Axes, curves: Curves, name: str, log: bool = False) -> None:
     for label, curve in curves.items():
         x, y = drawing.smooth(curve[name], "step", curve.sizes["step"] // 60)

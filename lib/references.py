@@ -12,7 +12,15 @@ import nbformat
 from nbformat import NotebookNode
 
 from lib.book import execute_all
-from lib.chapters import ROOT, chapters, code_cells, executed, has_tag, read, with_parameters
+from lib.chapters import (
+    ROOT,
+    chapters,
+    code_cells,
+    executed,
+    has_tag,
+    read,
+    with_parameters,
+)
 from lib.errors import UsageError
 
 FOLDER = Path("tests/references")

@@ -223,7 +223,8 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             if spec.eval_every:
                 store.put(spec.steps, **_evaluate(model, images, normalize, spec.eval_images, every_test_image=True))
     names = [name for name, _ in model.named_children()]
-    dataset = store.dataset(step_length=lengths, layer=names, precision=list(controls.PRECISIONS))
+    precisions = {"precision": list(controls.PRECISIONS)} if spec.precision_every else {}
+    dataset = store.dataset(step_length=lengths, layer=names, **precisions)
     dataset.attrs |= {"data": images.identity, "parameters": sum(p.numel() for p in parameters)}
     dataset.attrs["seconds"] = round(time.monotonic() - start, 1)
     return dataset

@@ -6,8 +6,10 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
-from lib import claims, experiments, ledger, measures
+from lib import claims, experiments, figures, ledger, links, measures, questions
+from lib.chapters import ROOT
 from lib.errors import UsageError
 from lib.specs import LinearSpec, VGGSpec
 
@@ -105,10 +107,91 @@ def test_two_orders_of_magnitude_is_seen_where_it_is_there():
     assert ledger.verdict(claim, claim.measure(far), "vgg") == "not reproduced"
 
 
+def test_within_needs_the_whole_interval():
+    claim = claims.Claim("x", "", "", "", side="within", bound=0.8)
+    near, wide, off = [0.80, 0.801, 0.799], [0.76, 0.84, 0.80], [0.70, 0.71, 0.72]
+    assert [ledger.verdict(claim, np.array(v), "vgg") for v in (near, wide, off)] == ["reproduced", "partly", "not reproduced"]
+    assert ledger.verdict(claim, np.array([0.81]), "vgg") == "partly"
+
+
+def _late(*values):
+    return xr.Dataset({"accuracy": (("seed", "step"), np.repeat(np.array(values)[:, None], 4, 1))})
+
+
+def test_largest_step_and_sensitivity_by_hand():
+    curves = {
+        "none, 0.1": _late(0.5, 0.1), "none, 1": _late(0.1, 0.1), "none, 10": _late(0.1, np.nan),
+        "batchnorm, 0.1": _late(0.5, 0.6), "batchnorm, 1": _late(0.4, 0.5), "batchnorm, 10": _late(0.3, 0.1),
+    }  # fmt: skip
+    # Seed 1 of none trains at no step size: its largest is below the smallest.
+    assert measures.largest_step("batchnorm", "none")(curves).tolist() == pytest.approx([2, 2])
+    assert measures.sensitivity("none", "batchnorm")(curves).tolist() == pytest.approx([0.4 - 0.2, 0.0 - 0.5])
+
+
+def test_distance_from_gaussian_by_samples():
+    random = np.random.default_rng(0)
+    samples = {"normal": random.normal(3, 2, (2, 3, 20_000)), "halves": abs(random.normal(3, 2, (2, 3, 20_000)) - 3)}
+    found = {}
+    for name, values in samples.items():
+        counts = np.stack([[np.histogram(row, 40)[0] for row in seed] for seed in values])
+        ends = np.stack([values.min(-1), values.max(-1)], -1)
+        curve = xr.Dataset(
+            {"histogram": (("seed", "histogram_step", "bin"), counts), "histogram_range": (("seed", "histogram_step", "end"), ends)}
+        )
+        found[name] = measures.distance_from_gaussian(curve)
+    assert found["normal"].shape == (2,) and (found["normal"] < 0.02).all() and (found["halves"] > 0.1).all()
+    x = np.linspace(-20, 20, 100_001)
+    half = stats.halfnorm(scale=2)
+    expected = np.trapezoid(abs(half.pdf(x) - stats.norm.pdf(x, half.mean(), half.std())), x) / 2
+    assert found["halves"] == pytest.approx([expected] * 2, abs=0.01)
+
+
+def test_control_ratio_takes_the_largest_over_lengths():
+    def curve(values):
+        return xr.Dataset({"control_x": (("seed", "control_step", "step_length"), np.array([values], float))})
+
+    curves = {"one": curve([[1, 100], [10, 1], [np.nan, 1]]), "other": curve([[1, 1], [1, 1], [1, 1]])}
+    assert measures.control_ratio("x", "one", "other")(curves).tolist() == [2.0]
+
+
+def test_claims_without_records_are_not_measured_yet(monkeypatch):
+    monkeypatch.setattr(experiments.records, "find", lambda spec: None)
+    experiments._load.cache_clear()
+    for claim in ("acc-bn", "acc-standard-augmented-half"):
+        row = ledger.evaluate(claims.get(claim), "laptop")
+        assert row["verdict"] == "not measured yet" and row["records"] == [] and row["value"] is None
+    assert ledger.evaluate(claims.get("fig-4a"), "paper")["verdict"] == "not measured yet"
+    assert "not measured yet" in figures.draw("accuracy", "laptop", ids=("acc-bn",)).data
+    experiments._load.cache_clear()
+    assert experiments.on_demand("accuracy", "smoke", "cpu") and not experiments.on_demand("accuracy", "laptop", "cuda")
+    assert experiments.on_demand("fig-4", "paper", "cuda") and experiments.on_demand("fig-10", "paper", "cpu")
+
+
+def test_every_claim_leads_to_a_figure_that_is_drawn(entries):
+    for claim in claims.CLAIMS:
+        page, _, anchor = links.figure(claim.id).partition("#figure-")
+        text = (ROOT / "book" / page.replace(".html", ".md")).read_text()
+        assert f'figures.draw("{anchor}"' in text, claim.id
+    assert links.figure("fig-4b") == "smoothing.html#figure-fig-4" and links.figure("thm-4.1") == "theory.html"
+    assert 'href="smoothing.html#figure-fig-4"' in ledger.page(entries, links.figure).data
+
+
+def test_questions_are_answered_by_the_claims_own_measure():
+    rows = questions.table("smoke")
+    assert len(rows) == len(questions.ANSWERS) >= 20
+    assert set(rows["same verdict"]) <= {"yes", "no"} and rows["as assumed"].str.contains(": ").all()
+    beta = rows[rows["other answer"] == "that of the farthest"].iloc[0]
+    curves = experiments.load("variants", "smoke")
+    expected = measures.log_ratio("effective smoothness", "none", "batchnorm")(
+        {name: curves[f"{name}, as assumed"].isel(step_length=[-1]) for name in ("none", "batchnorm")}
+    )
+    assert beta["otherwise"].startswith(ledger.measured(claims.get("fig-4c"), expected))
+
+
 def test_every_claim_has_its_own_id_and_a_known_experiment():
     ids = [claim.id for claim in claims.CLAIMS]
     assert len(ids) == len(set(ids))
-    assert {claim.experiment for claim in claims.CLAIMS} - {None} <= set(experiments.EXPERIMENTS)
+    assert {claim.experiment for claim in claims.CLAIMS} <= set(experiments.EXPERIMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +213,10 @@ def test_ledger_has_every_key_and_nothing_reproduced_at_smoke_scale(entries):
 def test_ledger_reads_as_table_and_page(entries):
     table = ledger.table(entries)
     assert len(table) == len(entries) and table.verdict.notna().all()
-    page = ledger.page(entries).data
+    page = ledger.page(entries, str).data
     assert all(f'id="{row["id"]}"' in page for row in entries)
     assert ledger.lines(["fig-4a"], "smoke").startswith("fig-4a: ")
-    assert "Not measured yet." == ledger.sentence(ledger.evaluate(claims.get("acc-bn"), "laptop"))
+    assert "Not measured yet." == ledger.sentence({"value": None, "verdict": "not measured yet"})
 
 
 def test_paper_scale_is_the_papers_protocol():
@@ -154,6 +237,9 @@ def test_seeds_are_enough_at_every_scale_that_concludes(scale):
     for name in experiments.EXPERIMENTS:
         for group in experiments.specs(name, scale).values():
             seeds = group[0].seeds if isinstance(group[0], LinearSpec) else len(group)
+            if name == "accuracy" and scale == "laptop":  # an hour a run: one, and so never more than partly reproduced
+                assert seeds == 1
+                continue
             assert seeds >= (2 if scale == "smoke" else 5 if isinstance(group[0], LinearSpec) else 3)
 
 
@@ -175,7 +261,8 @@ def test_unknown_names_are_named():
 def test_everything_the_laptop_book_shows_of_vgg_is_committed():
     from lib import records
 
-    needed = [spec for spec in experiments.unique(experiments.EXPERIMENTS, "laptop") if isinstance(spec, VGGSpec)]
+    names = [name for name in experiments.EXPERIMENTS if experiments.on_demand(name, "laptop", "cpu")]
+    needed = [spec for spec in experiments.unique(names, "laptop") if isinstance(spec, VGGSpec)]
     missing = [spec.canonical() for spec in needed if not (records.COMMITTED / records.file_name(spec)).is_file()]
     assert not missing
 

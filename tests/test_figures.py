@@ -111,7 +111,6 @@ def test_the_browsers_noise_is_algorithm_1():
 
 
 def test_the_browsers_bands_are_the_claims_quantities():
-    from lib import claims
 
     curve = experiments.load("linear-step-size", "smoke")["batchnorm, 1e-06"]
     order = ("seed", "landscape_step", "step_length")

@@ -42,6 +42,15 @@ def test_every_layer_but_the_last_is_normalized_before_its_relu():
     assert names[-1] == ["Linear"]
 
 
+def test_placement_affine_and_initial_scale():
+    after = vgg(VGGSpec(norm="batchnorm", width=1 / 16, placement="after"))
+    assert [type(part).__name__ for part in after[1]] == ["Conv2d", "ReLU", "BatchNorm", "MaxPool2d"]
+    fixed = vgg(VGGSpec(norm="batchnorm", width=1 / 16, affine=False))
+    assert sum(not parameter.requires_grad for parameter in fixed.parameters()) == 20
+    one, four = (vgg(VGGSpec(width=1 / 16, init_scale=scale)) for scale in (1, 4))
+    torch.testing.assert_close(four[3][0].weight, 4 * one[3][0].weight)
+
+
 def test_noise_alone_stands_where_the_norm_would():
     model = vgg(VGGSpec(width=1 / 16, noise_without_norm=True))
     assert [type(layer[1]).__name__ for layer in model[:-1]] == ["ActivationNoise"] * 10
@@ -86,11 +95,20 @@ def test_fixed_scale_gives_deviation_gamma(norm):
         (lambda: VGGSpec(data="mnist"), "data is 'mnist'.*cifar10"),
         (lambda: VGGSpec(step_lengths=(2.0, 1.0)), "increase"),
         (lambda: VGGSpec(step_lengths=(-1.0,)), "step_lengths"),
+        (lambda: VGGSpec(precision="bfloat16", landscape_every=5), "landscape_every is 5.*0 with precision 'bfloat16'"),
+        (lambda: VGGSpec(architecture="resnet", depth=8, shift_every=5), "shift_every is 5.*'resnet'"),
+        (lambda: VGGSpec(architecture="resnet"), "depth is 11.*8, 14, 20"),
+        (lambda: VGGSpec(norm="l1", controls_every=5), "controls_every is 5.*norm 'none' or 'batchnorm'"),
+        (lambda: VGGSpec(momentum=1.0), "momentum is 1.0"),
+        (lambda: VGGSpec(init_scale=0), "init_scale is 0"),
+        (lambda: VGGSpec(placement="beside"), "placement is 'beside'.*before, after"),
         (lambda: LinearSpec(norm="noisy"), "norm is 'noisy'"),
         (lambda: LinearSpec(layers=0), "layers is 0"),
         (lambda: LinearSpec(samples=5), "samples is 5"),
         (lambda: FixedScale("none", 1), "norm is 'none'"),
         (lambda: from_canonical('{"network": "resnet"}'), "network is 'resnet'"),
+        (lambda: from_canonical('{"network": "vgg"}'), "is not a spec"),
+        (lambda: from_canonical("vgg"), "'vgg' is not a spec"),
     ],
 )
 def test_bad_specs_are_named(make, named):

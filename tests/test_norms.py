@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch.func import functional_call
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import functional_call
 
 from lib.errors import UsageError
 from lib.norms import EPS, ActivationNoise, BatchNorm, LpNorm, NoisyBatchNorm, make_norm

@@ -15,7 +15,13 @@ from lib.theory.evidence import Evidence, Statement, judge
 from lib.theory.examples import EXAMPLES, vector
 from lib.theory.formulas import dot, form
 from lib.theory.samples import LOSSES, layers
-from lib.theory.verdicts import evaluate, result, theory_claims, verdict_list, verdict_table
+from lib.theory.verdicts import (
+    evaluate,
+    result,
+    theory_claims,
+    verdict_list,
+    verdict_table,
+)
 from lib.widgets.projection import Projection, projection
 
 TOLERANCE = 1e-10

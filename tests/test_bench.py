@@ -1,0 +1,111 @@
+"""The benchmarks' counterparts compute what the library computes; no test asserts a time."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lib import bench, linear, plain, probes
+from lib.cli import main
+from lib.data import gaussian_regression, load_images
+from lib.errors import Failure
+from lib.models import deep_linear, vgg
+from lib.norms import LpNorm
+from lib.specs import LinearSpec, VGGSpec
+
+SPEC = VGGSpec(norm="batchnorm", width=1 / 16, depth=7, precision="float64", train_images=64, batch_size=16)
+
+
+@pytest.fixture
+def network():
+    model = vgg(SPEC).train()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 3, 32, 32, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 10, (16,), generator=generator)
+    return model, x, y, probes.gradients(model, F.cross_entropy, x, y)[1]
+
+
+def test_plain_probes_find_the_same(network):
+    model, x, y, grads = network
+    noise = probes.NoiseState(model, x.device)
+    losses, changes = probes.landscape(model, F.cross_entropy, x, y, grads, noise, 0.1, bench.LENGTHS)
+    usual = plain.landscape(model, F.cross_entropy, x, y, 0.1, bench.LENGTHS)
+    np.testing.assert_allclose([losses.numpy(), changes.numpy()], usual, rtol=1e-9)
+    l2, _ = probes.covariate_shift(model, F.cross_entropy, x, y, grads, noise, 0.1)
+    np.testing.assert_allclose(l2[1:].numpy(), plain.covariate_shift(model, F.cross_entropy, x, y, 0.1), rtol=1e-8)
+
+
+def test_plain_linear_probes_find_the_same():
+    spec = LinearSpec(norm="batchnorm", layers=5, dim=4, samples=40, seeds=1, step_lengths=bench.LENGTHS)
+    problem = linear.LinearProblem(spec)
+    model, (x, y) = deep_linear(spec, 0), gaussian_regression(0, spec.samples, spec.dim)
+
+    def squared(z, y):
+        return (z - y).square().sum()
+
+    losses, changes, _ = linear.landscape(problem, problem.weights, problem.gradient(problem.weights)[1])
+    usual = plain.landscape(model, squared, x, y, spec.step_size, spec.step_lengths)
+    np.testing.assert_allclose([losses[:, 0].numpy(), changes[:, 0].numpy()], usual, rtol=1e-6)
+    gradients, found = bench._functional_landscape(model, squared, x, y, spec)()
+    np.testing.assert_allclose(found.numpy(), usual[0], rtol=1e-9)
+    assert gradients.keys() == dict(model.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("p", [1, 2, float("inf")])
+def test_plain_norm_is_the_same_layer(p):
+    y = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(LpNorm(3, p).double()(y), plain.LpNorm(3, p).double()(y))
+
+
+def test_plain_loop_trains():
+    torch.manual_seed(0)
+    model = vgg(SPEC.but(precision="float32")).train()
+    source = plain.batches(load_images("synthetic"), 32, workers=0)
+    losses = plain.steps(model, torch.optim.SGD(model.parameters(), 0.1), source, "cpu", 12)
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_comparison_is_a_ratio_by_round(monkeypatch):
+    # Warm-up of both sides, then rounds of (ours, plain): 3 calls of ours fill the least time, one of plain.
+    clock = iter([0.01, 0.05, *itertools.chain.from_iterable([(0.03, 0.06), (0.06, 0.12), (0.03, 0.12)])])
+    monkeypatch.setattr(bench, "_seconds", lambda function, device: (function(), next(clock))[1])
+    calls = {"ours": 0, "plain": 0}
+
+    def side(name):
+        return lambda: calls.__setitem__(name, calls[name] + 1)
+
+    item = bench.Item("x", "y", side("ours"), side("plain"), per_ours=2, flops=4e9)
+    row = bench.compare(item, "cpu", 3, {torch.float32: 1e12})
+    assert calls == {"ours": 1 + 1 + 9, "plain": 1 + 1 + 3}
+    assert row["milliseconds"] == pytest.approx(5) and row["plain_milliseconds"] == pytest.approx(120)
+    assert row["ratio"] == pytest.approx(12) and row["high"] == pytest.approx(18) and row["bound_milliseconds"] == pytest.approx(2)
+
+
+def test_saved_bytes_are_the_tensors_kept():
+    x = torch.randn(100, requires_grad=True)
+    assert bench._saved_bytes(lambda: x.exp()) == 400
+
+
+def test_command_prints_and_keeps_everything(tmp_path, monkeypatch, capsys):
+    items = (bench.Item("a", "b", lambda: None, lambda: None),)
+    monkeypatch.setattr(bench, "_linear_items", lambda device: items)
+    monkeypatch.setattr(bench, "_vgg_items", lambda device: ())
+    row = {"what": "w", "axis": "width", "value": 1, "milliseconds": 1.0, "megabytes": 2.0}
+    monkeypatch.setattr(bench, "growth", lambda device: [row])
+    monkeypatch.setattr(bench, "matrix_rate", lambda dtype, device: 1e12)
+    monkeypatch.setattr(bench.save, "__defaults__", (tmp_path / "kept.json",))
+    assert main(["bench", "--rounds", "2", "--json", "--save"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == bench.read(tmp_path / "kept.json") and printed["machine"]["rounds"] == 2
+    assert bench.table(printed).what.tolist() == ["a"] and bench.memory(printed).megabytes.tolist() == [2.0]
+    assert main(["bench", "--rounds", "1"]) == 2
+    with pytest.raises(Failure, match="lib bench --save"):
+        bench.read(tmp_path / "none.json")
+
+
+def test_kept_benchmark_reads():
+    result = bench.read()
+    assert bench.machine(result) and len(bench.table(result)) == len(result["items"]) > 20
