@@ -176,6 +176,11 @@ def _distribution_claims() -> list[Claim]:
                 log=True, experiment="fig-6", measure=measures.moment_ratio("mean", norm, "none"),
             ),
             Claim(
+                f"prose-lp-shift-variance-{norm}", "Section 3.3", f"So do their variances with {norm} normalization.",
+                f"relative change of activation variances between successive steps, {norm} over none",
+                log=True, experiment="fig-6", measure=measures.moment_ratio("var", norm, "none"),
+            ),
+            Claim(
                 f"prose-lp-gaussian-{norm}", "Section 3.3", f"With {norm} normalization activations are no longer Gaussian-like.",
                 f"distance of activations' distributions from a Gaussian in total variation, {norm} minus BatchNorm",
                 experiment="fig-6", measure=measures.gaussian_difference(norm, "batchnorm"),

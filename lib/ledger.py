@@ -86,7 +86,7 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
 def numbers(claim: claims.Claim, values: np.ndarray) -> dict[str, float | None]:
     """`value`, `low` and `high` as the ledger has them: factors for claims with `log`, None where not finite."""
     shown = [10**number if claim.log else number for number in interval(values)]
-    return dict(zip(("value", "low", "high"), (round(x, 6) if math.isfinite(x) else None for x in shown)))
+    return dict(zip(("value", "low", "high"), (float(f"{x:.6g}") if math.isfinite(x) else None for x in shown)))
 
 
 def measured(claim: claims.Claim, values: np.ndarray) -> str:
