@@ -334,7 +334,7 @@ def table(result: dict) -> pd.DataFrame:
     """The comparisons as a table: times a unit of work, the ratio with its quartiles, and the matrix rate's bound."""
 
     def three(value: float) -> str:
-        return f"{value:.3g}"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
     return pd.DataFrame(
         {
@@ -351,7 +351,7 @@ def memory(result: dict) -> pd.DataFrame:
     """What VGG keeps for the backward pass, along each axis."""
     rows = [row for row in result["growth"] if row["megabytes"]]
     return pd.DataFrame(
-        {"axis": [row["axis"] for row in rows], "value": [row["value"] for row in rows], "megabytes": [round(row["megabytes"], 1) for row in rows]}
+        {"axis": [row["axis"].replace("_", " ") for row in rows], "value": [f"{row['value']:g}" for row in rows], "megabytes": [f"{row['megabytes']:.1f}" for row in rows]}
     )
 
 

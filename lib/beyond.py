@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from lib import drawing, measures
 from lib.drawing import Curves
@@ -18,9 +19,9 @@ def settings(curves: Curves, axis: str) -> Figure:
         values, accuracy = measures.settings(curves, norm)
         drawing.lines(axes, values, accuracy.T, norm)
         axes.plot(values, accuracy, "o", ms=4, color=drawing.COLOURS[norm])
+        drawing.ticks(axes, values)
     axes.axhline(measures.CHANCE, color="black", lw=0.8, ls=":")
     drawing.label(axes, "", axis, "late training accuracy")
-    axes.set_xscale("log")
     drawing.legend(figure, axes)
     return figure
 
@@ -67,7 +68,7 @@ def relative(curve: xr.Dataset, change: str, norm: str) -> np.ndarray:
 
 def controls(curves: Curves) -> Figure:
     """The gradient's largest change relative to its norm, as it should be measured, in controls and by mistake; and the Hessian."""
-    figure, grid = drawing.figure(2, 4, 12.0, 2.7)
+    figure, grid = drawing.figure(4, 2, 8.5, 2.1)
     panels = grid.ravel()
     for label, curve in curves.items():
         steps = curve.control_step.values
@@ -77,7 +78,7 @@ def controls(curves: Curves) -> Figure:
         step_size = from_canonical(curve.attrs["spec"]).step_size
         product = curve.control_top_eigenvalue.transpose("seed", "control_step").values * step_size
         drawing.lines(panels[-1], steps, np.where(product > 0, product, np.nan), label, log=True)
-    drawing.label(panels[-1], "largest Hessian eigenvalue x step size", "", "", log=True)
+    drawing.label(panels[-1], "largest Hessian eigenvalue times step size", "", "", log=True)
     panels[-1].axhline(2, color="black", lw=0.8, ls=":")
     ends = [axes.get_ylim() for axes in panels[:-1]]
     for axes in panels[:-1]:
@@ -127,8 +128,8 @@ def accuracy(curves: Curves) -> Figure:
 def growth(rows: list[dict]) -> Figure:
     """Cost against each axis of a benchmark (`lib.bench.growth`), both logarithmic; dotted lines are proportional."""
     axes_ = list(dict.fromkeys(row["axis"] for row in rows))
-    columns = 4
-    figure, grid = drawing.figure(-(-len(axes_) // columns), columns, 11.0, 2.9)
+    columns = 2
+    figure, grid = drawing.figure(-(-len(axes_) // columns), columns, 8.5, 2.4)
     what = list(dict.fromkeys(row["what"] for row in rows))
     colours = dict(zip(what, list(drawing.COLOURS.values())))
     for panel, axis in zip(grid.ravel(), axes_):
@@ -140,7 +141,8 @@ def growth(rows: list[dict]) -> Figure:
             panel.plot(x, y, "o-", ms=4, color=colours[name])
             panel.plot(x, y[-1] * x / x[-1], ":", color=colours[name], lw=0.8)
         drawing.label(panel, axis.replace("_", " "), "", "", log=True)
-        panel.set_xscale("log")
+        drawing.ticks(panel, np.array(sorted({row["value"] for row in rows if row["axis"] == axis})))
+        panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in grid.ravel()[len(axes_) :]:
         panel.set_visible(False)
     for panel in grid[:, 0]:

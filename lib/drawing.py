@@ -6,9 +6,12 @@ import matplotlib
 
 matplotlib.use("agg")
 import numpy as np
+import pandas as pd
 import xarray as xr
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 Curves = dict[str, xr.Dataset]
 COLOURS = {
@@ -69,3 +72,15 @@ def label(axes: Axes, title: str, x: str, y: str, log: bool = False) -> None:
     axes.set_ylabel(y)
     if log:
         axes.set_yscale("log")
+
+
+def ticks(axes: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis that is labelled at the measured values."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def table(frame: pd.DataFrame) -> HTML:
+    """A table for a page: small, without an index, sorted by a click on a column's head."""
+    return HTML(frame.to_html(index=False, classes="bn-ledger", border=0))

@@ -400,5 +400,6 @@ def provenance(curves: dict[str, xr.Dataset]) -> str:
 
 def _described(spec: Spec, seeds: int) -> str:
     if isinstance(spec, VGGSpec):
-        return f"VGG at {spec.width:g}x width, {spec.steps:,} steps, {seeds} seeds, {DESCRIPTIONS[spec.data]}"
+        name = "VGG" if spec.architecture == "vgg" else f"ResNet-{spec.depth}"
+        return f"{name} at {spec.width:g}x width, {spec.steps:,} steps, {seeds} seeds, {DESCRIPTIONS[spec.data]}"
     return f"{spec.layers} layers of {spec.dim}x{spec.dim}, {spec.steps:,} steps, {seeds} seeds, generated Gaussian data"

@@ -107,7 +107,7 @@ class VGGSpec(_Spec):
 
     Cadences are in steps; 0 switches a measurement off. Activations are those of
     `units` randomly chosen units of each normalized layer, before the ReLU. "bfloat16" trains
-    with float32 weights and bfloat16 arithmetic (autocast), too coarse for any probe.
+    with float32 weights and bfloat16 arithmetic (autocast), whose error of a per cent is too coarse for a probe.
     """
 
     norm: str = "none"
