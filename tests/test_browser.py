@@ -335,6 +335,28 @@ def test_every_page_is_small_and_paints_fast(driver, book_site):
         assert size < PAGE_BYTES, f"{stem}: {size / 1e6:.1f} MB"
 
 
+def test_the_ledger_sorts_and_leads_to_figures_that_lead_back(driver, book_site, address):
+    page = f"{address(book_site)}/book/conclusions.html"
+    _open(driver, page)
+
+    def verdicts():
+        return [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, ".bn-ledger tbody td:first-child")]
+
+    unsorted = verdicts()
+    head = driver.find_element(By.CSS_SELECTOR, ".bn-ledger th button")
+    head.click()
+    up = verdicts()
+    assert up == sorted(unsorted) != unsorted
+    head.send_keys(Keys.ENTER)
+    assert verdicts() == up[::-1] or verdicts() == sorted(unsorted, reverse=True)
+    driver.find_element(By.CSS_SELECTOR, '[id="fig-4b"] a').click()
+    _until(lambda: driver.current_url.endswith("smoothing.html#figure-fig-4"), "page of the figure")
+    figure = driver.find_element(By.ID, "figure-fig-4")
+    figure.find_element(By.LINK_TEXT, "fig-4b").click()
+    _until(lambda: driver.current_url.endswith("conclusions.html#fig-4b"), "row of the ledger")
+    assert driver.execute_script("return document.querySelector(':target').id") == "fig-4b"
+
+
 def test_front_page_leads_to_the_landing_page(driver, book_site, address):
     driver.get(f"{address(book_site)}/index.html")
     _until(lambda: driver.current_url.endswith("book/index.html"), "landing page")
