@@ -38,10 +38,16 @@ $(READY): requirements.txt book/_assets/npm/package-lock.json
 book: $(READY)  ## execute the chapters and build the site in _build/html
 	@$(BIN)/python -m lib book --scale $(SCALE) --device $(DEVICE) --jobs $(JOBS)
 
-# Not pytest-cov: nbval would start coverage inside the kernels, and they die of it.
+# Two halves side by side: the pages (nbval of the references, the book in a browser), and everything else with
+# coverage. Not pytest-cov: nbval would start coverage inside the kernels, and they die of it.
+PAGES := tests/references tests/test_browser.py
 test: $(READY)  ## all tests, with nbval of the references and coverage of lib
-	$(BIN)/python -m coverage run -m pytest tests --durations=10
-	@$(BIN)/python -m coverage report
+	@$(BIN)/python -c 'from lib.experiments import prepare; prepare("smoke")'
+	@mkdir -p _build; $(BIN)/python -m pytest $(PAGES) --durations=5 > _build/pages.log 2>&1 & pages=$$!; \
+	  trap 'kill $$pages' INT TERM; \
+	  $(BIN)/python -m coverage run -m pytest tests $(PAGES:%=--ignore=%) --durations=5; units=$$?; \
+	  wait $$pages; pages=$$?; cat _build/pages.log; \
+	  $(BIN)/python -m coverage report && exit $$((units | pages))
 
 serve: $(READY)  ## the built site on localhost, port PORT
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }

@@ -323,7 +323,7 @@ def test_every_page_is_small_and_paints_fast(driver, book_site):
     for stem in pages():
         file = book_site / "book" / f"{stem}.html"
         paints = []
-        for _ in range(3):  # the machine may be busy: the best of three
+        for _ in range(5):  # the machine may be busy: the best of five
             _open(driver, file.as_uri())
             paints += driver.execute_script(
                 "return performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)"
