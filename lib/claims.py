@@ -225,6 +225,12 @@ CLAIMS: tuple[Claim, ...] = (
         experiment="fig-8", measure=measures.moment_ratio("mean", "none", "batchnorm"),
     ),
     Claim(
+        "fig-1c-shape", "Figure 1c", "So it is for the distributions as a whole.",
+        "Kolmogorov distance between an activation's distributions at successive recorded steps, none over BatchNorm",
+        side="below", bound=math.log10(2), log=True,
+        experiment="fig-4", measure=measures.distribution_change_ratio("none", "batchnorm"),
+    ),
+    Claim(
         "prose-larger-steps", "Section 3.1", "BatchNorm makes larger step sizes usable: at 0.5 VGG trains much better with it.",
         "training accuracy in the last quarter at step size 0.5, BatchNorm minus none",
         bound=0.1, experiment="fig-1", measure=measures.late_difference("accuracy", "batchnorm, 0.5", "none, 0.5"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -81,6 +83,7 @@ def ticks(axes: Axes, values: np.ndarray) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def table(frame: pd.DataFrame) -> HTML:
-    """A table for a page: small, without an index, sorted by a click on a column's head."""
-    return HTML(frame.to_html(index=False, classes="bn-ledger", border=0))
+def table(frame: pd.DataFrame, source: str = "") -> HTML:
+    """A table for a page: small, without an index, sorted by a click on a column's head; below it, where it comes from."""
+    below = f'<p class="bn-provenance">{html.escape(source)}</p>' if source else ""
+    return HTML(frame.to_html(index=False, classes="bn-ledger", border=0) + below)

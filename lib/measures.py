@@ -220,26 +220,68 @@ def sensitivity(one: str, other: str) -> Measure:
     return lambda curves: spread(curves, one) - spread(curves, other)
 
 
+def _histograms(curve: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Shares [seed, step, ..., bin] of activations in each bin, and the bins' edges [seed, step, ..., bin + 1]."""
+    order = ("seed", "histogram_step", ...)
+    counts = curve.histogram.transpose(*order, "bin").values.astype(float)
+    ends = curve.histogram_range.transpose(*order, "end").values.astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = counts / counts.sum(-1, keepdims=True)
+        edges = ends[..., :1] + np.linspace(0, 1, counts.shape[-1] + 1) * (ends[..., 1:] - ends[..., :1])
+    return shares, edges
+
+
+def _typical(distances: np.ndarray) -> np.ndarray:
+    """Median over everything but the seed, which comes first; what is not finite is left out."""
+    flat = distances.reshape(len(distances), -1)
+    return np.nanmedian(np.where(np.isfinite(flat), flat, np.nan), 1)
+
+
 def distance_from_gaussian(curve: xr.Dataset) -> np.ndarray:
     """Total-variation distance of activations' histograms from the Gaussian of their mean and variance, one value a seed.
 
     Median over layers, units and the steps after the first; 0 is Gaussian, 1 nothing in common. A sample of a Gaussian
     as large as a batch comes out at a few hundredths.
     """
-    counts = curve.histogram.transpose("seed", ..., "bin").values.astype(float)
-    ends = curve.histogram_range.transpose("seed", ..., "end").values.astype(float)
+    shares, edges = _histograms(curve)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = counts / counts.sum(-1, keepdims=True)
-        edges = ends[..., :1] + np.linspace(0, 1, counts.shape[-1] + 1) * (ends[..., 1:] - ends[..., :1])
         middles = (edges[..., 1:] + edges[..., :-1]) / 2
         mean = (shares * middles).sum(-1, keepdims=True)
         deviation = np.sqrt((shares * (middles - mean) ** 2).sum(-1, keepdims=True))
         cumulated = stats.norm.cdf((edges - mean) / deviation)
     outside = 1 - (cumulated[..., -1] - cumulated[..., 0])
     distance = (abs(shares - np.diff(cumulated)).sum(-1) + outside) / 2
-    axis = list(curve.histogram.transpose("seed", ..., "bin").dims).index("histogram_step")
-    later = np.moveaxis(distance, axis, 1)[:, 1:]
-    return np.nanmedian(later.reshape(len(later), -1), 1)
+    return _typical(distance[:, 1:])
+
+
+def distribution_change(curve: xr.Dataset) -> np.ndarray:
+    """Kolmogorov distance between an activation's histograms at successive recorded steps (Figure 1c), one value a seed.
+
+    The largest difference of the two distribution functions, 0 to 1: location, scale and shape all count, units do not.
+    Median over layers, units and pairs of steps after the first.
+    """
+    shares, edges = _histograms(curve)
+    cumulated = np.concatenate([np.zeros((*shares.shape[:-1], 1)), shares.cumsum(-1)], -1)
+    flat = [array[:, 1:].reshape(len(array), array.shape[1] - 1, -1, array.shape[-1]) for array in (edges, cumulated)]
+    seeds, steps, units, _ = flat[0].shape
+    distances = np.full((seeds, max(steps - 1, 1), units), np.nan)
+    for at in np.ndindex(seeds, steps - 1, units):
+        seed, step, unit = at
+        (x0, f0), (x1, f1) = ((flat[0][seed, step + k, unit], flat[1][seed, step + k, unit]) for k in (0, 1))
+        if np.isfinite([*x0, *x1, *f0, *f1]).all():
+            grid = np.union1d(x0, x1)
+            distances[at] = abs(np.interp(grid, x0, f0) - np.interp(grid, x1, f1)).max()
+    return _typical(distances)
+
+
+def distribution_change_ratio(one: str, other: str) -> Measure:
+    """log10 of the ratio of `distribution_change`."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log10(distribution_change(curves[one]) / distribution_change(curves[other]))
+
+    return measure
 
 
 def gaussian_difference(one: str, other: str) -> Measure:

@@ -146,6 +146,18 @@ def test_distance_from_gaussian_by_samples():
     assert found["halves"] == pytest.approx([expected] * 2, abs=0.01)
 
 
+def test_change_of_distributions_by_hand():
+    """Uniform on [0, 1], then moved by 0.3, then stretched to twice its width: distances 0.3 and 0.5."""
+    ends = np.array([[[9.0, 10.0], [0.0, 1.0], [0.3, 1.3], [0.3, 2.3]]])
+    counts = np.full((1, 4, 40), 10)
+    curve = xr.Dataset(
+        {"histogram": (("seed", "histogram_step", "bin"), counts), "histogram_range": (("seed", "histogram_step", "end"), ends)}
+    )
+    assert measures.distribution_change(curve) == pytest.approx([0.4])  # the median; the first step does not count
+    still = curve.assign(histogram_range=curve.histogram_range * 0 + [0.0, 1.0])
+    assert measures.distribution_change(still) == pytest.approx([0])
+
+
 def test_control_ratio_takes_the_largest_over_lengths():
     def curve(values):
         return xr.Dataset({"control_x": (("seed", "control_step", "step_length"), np.array([values], float))})
