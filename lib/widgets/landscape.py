@@ -70,16 +70,15 @@ class LandscapeExplorer(anywidget.AnyWidget):
         self.runs = runs
         self.values = b"".join(parts)
 
-    def measure(self, step_size: float, steps: int = 1_000) -> None:
-        """Train deep linear networks with and without BatchNorm at `step_size` now and add them to the stops."""
+    def measure(self, step_size: float) -> None:
+        """Train deep linear networks like those shown at another `step_size` now, and add them to the stops: seconds."""
         check_number("step_size", step_size, 0, 1, low_open=True)
         label = f"{step_size:g}"
         pair = self._pairs[self.start]
         like = from_canonical(pair["none"].attrs["spec"])
         if not isinstance(like, LinearSpec):
             raise UsageError("measure trains deep linear networks, but this widget shows VGG; use the other one.")
-        every = max(1, steps // self._points)
-        spec = like.but(step_size=step_size, steps=steps, landscape_every=every, shift_every=0, histogram_every=0)
+        spec = like.but(step_size=step_size, shift_every=0, histogram_every=0)
         made = {norm: spec.but(norm=norm) for norm in NORMS}
         self._pairs[label] = {
             norm: training.run(one).assign_attrs(spec=one.canonical()) for norm, one in made.items()
