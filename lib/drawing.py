@@ -25,7 +25,7 @@ NAMES = {
     "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$", "none + noise": "noise, no normalization",
 }  # fmt: skip
 #: What may stand behind the norm in a curve's label, beside a step size.
-DETAILS = {"gamma": "$\\gamma = 1.25$", "augmented": "augmented"}
+DETAILS = {"gamma": "$\\gamma = \\sqrt{\\pi/2}$", "augmented": "augmented"}
 DASHED = ("0.5", *DETAILS)
 STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
 

@@ -72,6 +72,7 @@ _ACCURACY = {
 }
 #: Runs by the dozen: smaller networks, fewer steps.
 _SMALLER = {"smoke": {}, "laptop": {"width": 1 / 8, "steps": 1_000}, "paper": {}}
+_LANDSCAPE_OFTEN = {"smoke": 6, "laptop": 50, "paper": 500}
 _SEEDS = {"smoke": 2, "laptop": 3, "paper": 3}
 
 Runs = dict[str, list[Spec]]
@@ -79,6 +80,11 @@ Runs = dict[str, list[Spec]]
 
 def _vgg(scale: str, norm: str, **changes) -> list[Spec]:
     return [_VGG[scale].but(norm=norm, seed=seed, **changes) for seed in range(_SEEDS[scale])]
+
+
+def _small(scale: str, norm: str, **changes) -> list[Spec]:
+    """A run among dozens, without the probes that `changes` does not ask for."""
+    return _vgg(scale, norm, **{**_NO_PROBES, **_SMALLER[scale], **changes})
 
 
 def _linear(scale: str, norm: str, step_size: float = 1e-6) -> list[Spec]:
@@ -107,13 +113,12 @@ def _noise(scale: str) -> Runs:
 
 
 def _noise_strength(scale: str) -> Runs:
-    changes = {**_NO_PROBES, **_SMALLER[scale]}
     base = _VGG[scale].noise
-    runs = {"none, 0": _vgg(scale, "none", **changes), "batchnorm, 0": _vgg(scale, "batchnorm", **changes)}
+    runs = {"none, 0": _small(scale, "none"), "batchnorm, 0": _small(scale, "batchnorm")}
     for strength in NOISE_STRENGTHS:
         noise = base.scaled(strength)
-        runs[f"none, {strength:g}"] = _vgg(scale, "none", noise_without_norm=True, noise=noise, **changes)
-        runs[f"batchnorm, {strength:g}"] = _vgg(scale, "noisy", noise=noise, **changes)
+        runs[f"none, {strength:g}"] = _small(scale, "none", noise_without_norm=True, noise=noise)
+        runs[f"batchnorm, {strength:g}"] = _small(scale, "noisy", noise=noise)
     return runs
 
 
@@ -137,9 +142,8 @@ def _theorems(scale: str) -> Runs:
 
 def _each_norm(scale: str, values: Iterable[float], field: str) -> Runs:
     """VGG with and without BatchNorm at several values of one field of the spec."""
-    changes = {**_NO_PROBES, **_SMALLER[scale]}
     return {
-        f"{norm}, {value:g}": _vgg(scale, norm, **changes, **{field: value})
+        f"{norm}, {value:g}": _small(scale, norm, **{field: value})
         for value in (tuple(values)[::2] if scale == "smoke" else values)
         for norm in ("none", "batchnorm")
     }
@@ -148,38 +152,37 @@ def _each_norm(scale: str, values: Iterable[float], field: str) -> Runs:
 def _controls(scale: str) -> Runs:
     cadence = {"smoke": (6, 6), "laptop": (100, 250), "paper": (1_000, 3_000)}[scale]
     changes = {
-        **_NO_PROBES, **_SMALLER[scale], "landscape_every": cadence[0], "controls_every": cadence[0],
+        "landscape_every": cadence[0], "controls_every": cadence[0],
         "precision_every": cadence[1], "step_lengths": (0.5, 1.0, 2.0, 4.0),
     }  # fmt: skip
-    return {norm: _vgg(scale, norm, **changes) for norm in ("none", "batchnorm")}
+    return {norm: _small(scale, norm, **changes) for norm in ("none", "batchnorm")}
 
 
 def _resnets(scale: str) -> Runs:
-    changes = {**_NO_PROBES, **_SMALLER[scale], "landscape_every": {"smoke": 6, "laptop": 50, "paper": 500}[scale]}
-    return {norm: _vgg(scale, norm, architecture="resnet", depth=8, **changes) for norm in ("none", "batchnorm")}
+    changes = {"landscape_every": _LANDSCAPE_OFTEN[scale]}
+    return {norm: _small(scale, norm, architecture="resnet", depth=8, **changes) for norm in ("none", "batchnorm")}
 
 
 def _variants(scale: str) -> Runs:
-    changes = {**_NO_PROBES, **_SMALLER[scale], "landscape_every": {"smoke": 6, "laptop": 50, "paper": 500}[scale]}
+    changes = {"landscape_every": _LANDSCAPE_OFTEN[scale]}
     if scale == "smoke":  # 7 layers are what it has
         changes["depth"] = 11
     runs = {}
     for name, variant in VARIANTS.items():
         without = {key: value for key, value in variant.items() if key not in ("placement", "affine")}
-        runs[f"none, {name}"] = _vgg(scale, "none", **{**changes, **without})
-        runs[f"batchnorm, {name}"] = _vgg(scale, "batchnorm", **{**changes, **variant})
+        runs[f"none, {name}"] = _small(scale, "none", **{**changes, **without})
+        runs[f"batchnorm, {name}"] = _small(scale, "batchnorm", **{**changes, **variant})
     return runs
 
 
 def _noise_variance(scale: str) -> Runs:
     """r_sigma read as the variance of s, where else it is its deviation."""
-    changes = {**_NO_PROBES, **_SMALLER[scale]}
     noise = Noise(r_sigma=math.sqrt(Noise().r_sigma))
     return {
-        "none": _vgg(scale, "none", **changes),
-        "batchnorm": _vgg(scale, "batchnorm", **changes),
-        "noisy": _vgg(scale, "noisy", noise=noise, **changes),
-        "none + noise": _vgg(scale, "none", noise_without_norm=True, noise=noise, **changes),
+        "none": _small(scale, "none"),
+        "batchnorm": _small(scale, "batchnorm"),
+        "noisy": _small(scale, "noisy", noise=noise),
+        "none + noise": _small(scale, "none", noise_without_norm=True, noise=noise),
     }
 
 

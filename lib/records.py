@@ -57,7 +57,7 @@ def file_name(spec: Spec) -> str:
 
 def device_name(device: str) -> str:
     if device == "cuda":
-        return torch.cuda.getdevice_name()
+        return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -152,7 +152,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
         raise UsageError(
             f"train_images is {spec.train_images}, but {spec.data!r} has {len(images.train_x)}; use at most that."
         )
-    # The default for convolutions on a GPU is TF32, too coarse for a probe (see `lib.controls.precision_errors`).
+    # The default for convolutions on a GPU is TF32; its error in a probe is to be measured first (`lib.controls.precision_errors`).
     torch.backends.cudnn.allow_tf32 = False
     images = images.to(device)
     normalize = images.normalizer(getattr(torch, spec.dtype))

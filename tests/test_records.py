@@ -25,6 +25,11 @@ def test_a_record_says_where_it_comes_from(store):
     assert xr.open_dataset(store / records.file_name(SPEC)).loss.shape == (12, 2)
 
 
+def test_a_gpu_is_named_by_torch(monkeypatch):
+    monkeypatch.setattr(records.torch.cuda, "get_device_name", lambda: "a GPU")
+    assert records.device_name("cuda") == "a GPU" and records.device_name("cpu") not in ("", "a GPU")
+
+
 def test_obtain_runs_once(store, monkeypatch):
     first = records.obtain(SPEC)
     monkeypatch.setattr(training, "run", lambda *_: pytest.fail("ran again"))
