@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -118,19 +117,10 @@ def execute_all(scale: str, device: str, jobs: int = 2, *, root: Path = ROOT) ->
         prepare(scale, device, jobs)
     # A tiny run must not depend on the machine; a longer one shares its processors.
     threads = 1 if scale == "smoke" else max(1, (os.cpu_count() or 1) // jobs)
-    pool = ThreadPoolExecutor(jobs)  # threads, because papermill runs in a process of its own
-    try:
-        waiting = {
-            pool.submit(execute, stem, scale, device, threads=threads, root=root): stem
-            for stem in stale
-        }
-        with tqdm(total=len(stale), desc="Executing chapters", unit="chapter") as bar:
-            for done in as_completed(waiting):
-                done.result()
-                bar.set_postfix_str(waiting[done])
-                bar.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with tqdm(total=len(stale), desc="Executing chapters", unit="chapter") as bar:
+        for stem in execute(stale, scale, device, jobs=jobs, threads=threads, root=root):
+            bar.set_postfix_str(stem)
+            bar.update()
     return stale
 
 

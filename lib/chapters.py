@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jupytext
@@ -26,6 +30,7 @@ from lib.errors import Failure, UsageError, check_choice
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = ("smoke", "laptop", "paper")
 DEVICES = ("cpu", "cuda")
+WORKSHOP = Path(__file__).with_name("workshop.py")
 
 
 def pages(root: Path = ROOT) -> list[str]:
@@ -162,51 +167,108 @@ def executed(stem: str, scale: str, device: str, root: Path = ROOT) -> Path:
 def is_fresh(stem: str, scale: str, device: str, root: Path = ROOT) -> bool:
     """Whether the executed chapter exists and nothing that determines it has changed."""
     notebook = executed(stem, scale, device, root)
-    stamp = notebook.with_suffix(".sha256")
+    stamp = _stamp(notebook)
     wanted = fingerprint(stem, root, {"SCALE": scale, "DEVICE": device})
     return notebook.is_file() and stamp.is_file() and stamp.read_text() == wanted
 
 
 def execute(
-    stem: str,
+    stems: list[str],
     scale: str,
     device: str,
     *,
+    jobs: int = 1,
     threads: int = 1,
     root: Path = ROOT,
     parameters: dict[str, str] | None = None,
-) -> Path:
-    """Execute one chapter with papermill and keep the result; returns its path.
+) -> Iterator[str]:
+    """Execute chapters with papermill, `jobs` at a time, and keep the results; yields their stems as they are done.
 
-    `parameters` go to the chapter beside SCALE and DEVICE. Raises `Failure`
-    naming the chapter, the code cell and the error.
+    What took longest last time starts first. `parameters` go to the chapters beside SCALE and DEVICE. All chapters are
+    checked before the first one starts; raises `Failure` naming the chapter, the code cell and the error of
+    the first that fails, and stops the others.
     """
     check_choice("scale", scale, SCALES)
     check_choice("device", device, DEVICES)
     values = {"SCALE": scale, "DEVICE": device} | (parameters or {})
-    source = read(stem, root, values)
-    target = executed(stem, scale, device, root)
-    stamp = target.with_suffix(".sha256")
-    identity = fingerprint(stem, root, values)  # before the run: a later edit makes it stale
-    target.parent.mkdir(parents=True, exist_ok=True)
-    stamp.unlink(missing_ok=True)
-    work = target.with_suffix(".running.ipynb")
-    nbformat.write(source, work)
-    given = [text for name, value in values.items() for text in ("--parameters_raw", name, value)]
-    command = [sys.executable, "-m", "papermill", str(work), str(work), *given]
-    done = subprocess.run(
-        [*command, "--no-progress-bar", "--cwd", str(root / "book")],
+    sources = {stem: read(stem, root, values) for stem in stems}
+    stems = sorted(stems, key=lambda stem: -_seconds(executed(stem, scale, device, root)))
+    work, identities = {}, {}
+    for stem in stems:
+        target = executed(stem, scale, device, root)
+        identities[stem] = fingerprint(stem, root, values)  # before the run: a later edit makes it stale
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _stamp(target).unlink(missing_ok=True)
+        running = target.with_suffix(".running.ipynb")
+        nbformat.write(sources[stem], running)
+        work[str(running)] = stem
+    modules = sorted({name for source in sources.values() for name in _imported(source)})
+    for path, status, said in _workshop(list(work), values, jobs, modules, root, threads):
+        stem, running = work[path], Path(path)
+        notebook = nbformat.read(running, as_version=4)
+        if status != 0:
+            raise Failure(_explain(stem, notebook, said, running))
+        target = executed(stem, scale, device, root)
+        nbformat.write(_fold_parameters(notebook, values), target)
+        _stamp(target).write_text(identities[stem])
+        running.unlink()
+        running.with_suffix(".log").unlink()
+        yield stem
+
+
+def _stamp(target: Path) -> Path:
+    return target.with_suffix(".sha256")
+
+
+def _seconds(target: Path) -> float:
+    """How long papermill took for an executed chapter; infinite where it is not known."""
+    try:
+        return float(nbformat.read(target, as_version=4).metadata.papermill.duration)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return math.inf
+
+
+def _imported(notebook: NotebookNode) -> Iterator[str]:
+    """Modules that the code cells import, or may: `from a import b` gives a and a.b."""
+    for cell in code_cells(notebook):
+        try:
+            nodes = list(ast.walk(ast.parse(cell.source)))
+        except SyntaxError:  # a magic, or what the kernel will complain about
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _workshop(
+    paths: list[str], values: dict[str, str], jobs: int, modules: list[str], root: Path, threads: int
+) -> Iterator[tuple[str, int, str]]:
+    """Path, exit status and last words of each notebook that `lib/workshop.py` has executed in place."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(WORKSHOP), str(jobs), *modules],
+        cwd=root / "book",
         env=_kernel_environment(root, threads),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    notebook = nbformat.read(work, as_version=4)
-    if done.returncode != 0:
-        raise Failure(_explain(stem, notebook, done.stderr, work))
-    nbformat.write(_fold_parameters(notebook, values), target)
-    stamp.write_text(identity)
-    work.unlink()
-    return target
+    try:
+        process.stdin.write(json.dumps([[path, values] for path in paths]))
+        process.stdin.close()
+        for line in process.stdout:
+            path, status = json.loads(line)
+            yield path, status, Path(path).with_suffix(".log").read_text()
+        if process.wait() != 0:
+            raise Failure(f"lib/workshop.py, which executes the chapters, ended with status {process.returncode}.")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # chapters that still run; their kernels follow them
+        process.wait()
+        process.stdout.close()
 
 
 def _kernel_environment(root: Path, threads: int) -> dict[str, str]:

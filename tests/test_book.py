@@ -2,13 +2,19 @@
 
 import errno
 import json
+import math
+import os
+import subprocess
+import sys
 import time
 
+import jupytext
 import nbformat
 import pytest
 import yaml
 
 from lib import assets, book
+from lib import chapters as chapters_
 from lib.book import build, execute_all
 from lib.chapters import (
     ROOT,
@@ -90,12 +96,12 @@ def test_parameters_replace_values_and_nothing_else(source, expected):
 
 def test_unknown_parameter_is_refused(built):
     with pytest.raises(UsageError, match=r"book/index.md has no parameter 'EPSILON', but: SCALE, DEVICE"):
-        execute("index", "smoke", "cpu", root=built, parameters={"EPSILON": "1"})
+        list(execute(["index"], "smoke", "cpu", root=built, parameters={"EPSILON": "1"}))
 
 
 def test_unknown_chapter_is_refused(built):
     with pytest.raises(UsageError, match="chapter is 'nowhere', but must be one of: index, other"):
-        execute("nowhere", "smoke", "cpu", root=built)
+        list(execute(["nowhere"], "smoke", "cpu", root=built))
 
 
 @pytest.mark.parametrize(
@@ -164,6 +170,53 @@ def test_kernel_finds_lib_and_has_few_threads(built):
         notebook = nbformat.read(executed("other", "smoke", "cpu", built), as_version=4)
         assert code_cells(notebook)[-1].outputs[0].text == "3 1\n"
     execute_all("smoke", "cpu", root=built)
+
+
+BORN = CELL.format("import os\nfrom lib.born import PROCESS\nprint(PROCESS, os.getpid())")
+
+
+@pytest.mark.parametrize("platform", ["linux", "another"])
+def test_imports_are_paid_once_where_processes_fork(built, tmp_path, platform):
+    """A module that knows its process: the same in both kernels, and another than theirs, if it was loaded before them."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "born.py").write_text("import os\nPROCESS = os.getpid()\n")
+    notebooks = []
+    for name in ("one", "two"):
+        notebook = jupytext.reads((built / "book" / "other.md").read_text() + BORN, fmt="md:myst")
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        notebooks.append([str(tmp_path / f"{name}.ipynb"), {"SCALE": "smoke"}])
+    command = f"import runpy, sys; sys.platform = {platform!r}; runpy.run_path({str(chapters_.WORKSHOP)!r}, run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", command, "2", "lib.born"],
+        input=json.dumps(notebooks), cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert sorted(json.loads(line) for line in done.stdout.splitlines()) == [[path, 0] for path, _ in notebooks], done.stderr
+    printed = [code_cells(nbformat.read(path, as_version=4))[-1].outputs[0].text.split() for path, _ in notebooks]
+    (first, kernel), (second, other) = printed
+    assert kernel != other
+    assert (first == second) == (platform == "linux") and (first == kernel) == (platform != "linux")
+
+
+def test_what_took_longest_starts_first_and_a_failure_stops_the_rest(built, monkeypatch):
+    seconds = {"index": 1.0, "other": 2.0}
+    monkeypatch.setattr(chapters_, "_seconds", lambda target: seconds[target.stem])
+    with Restored(built / "lib" / "thing.py") as path:
+        path.write_text("SIZE = 6\n")
+        assert list(execute(["index", "other"], "smoke", "cpu", root=built)) == ["other", "index"]
+        with Restored(built / "book" / "other.md") as bad, Restored(built / "book" / "index.md") as slow:
+            bad.write_text(bad.read_text() + CELL.format("1 / 0"))
+            slow.write_text(slow.read_text() + CELL.format("import time; time.sleep(60)"))
+            start = time.monotonic()
+            with pytest.raises(Failure, match="book/other.md.*ZeroDivisionError"):
+                list(execute(["index", "other"], "smoke", "cpu", root=built, jobs=2))
+            assert time.monotonic() - start < 30
+    execute_all("smoke", "cpu", root=built)
+
+
+def test_a_chapters_time_is_read_from_its_last_execution(built):
+    assert 0 < chapters_._seconds(executed("index", "smoke", "cpu", built)) < 100
+    assert chapters_._seconds(executed("index", "paper", "cpu", built)) == math.inf
 
 
 # --- up to date or not ---------------------------------------------------------------
@@ -368,7 +421,7 @@ def test_prepared_site_keeps_the_order_of_scripts(built):
 def test_records_are_made_before_the_chapters_that_read_them(built, monkeypatch):
     calls = []
     monkeypatch.setattr("lib.experiments.prepare", lambda *given: calls.append(given))
-    monkeypatch.setattr(book, "execute", lambda stem, *_, **__: calls.append(stem))
+    monkeypatch.setattr(book, "execute", lambda stems, *_, **__: calls.extend(stems) or iter(()))
     monkeypatch.setattr(book, "ROOT", built)
     execute_all("smoke", "cpu", 2, root=built)
     assert calls == []
