@@ -33,7 +33,7 @@ def run(
         jobs: runs side by side.
         again: use no record that is there, and keep the new ones apart in `_build/again`.
     """
-    from lib import claims, experiments, figures, ledger, records
+    from lib import claims, experiments, figures, ledger, records, sweeps
     from lib.training import check_device
 
     check_device(device)
@@ -43,7 +43,7 @@ def run(
         records.COMMITTED = records.CACHE = records.CACHE.parent / "again"
         for spec in needed:
             (records.CACHE / records.file_name(spec)).unlink(missing_ok=True)
-    experiments.ensure(needed, device, jobs, records.CACHE)
+    sweeps.ensure(needed, device, jobs, records.CACHE)
     for name, (source, _, draw) in figures.FIGURES.items():
         if source == experiment:
             path = records.CACHE.parent / "figures" / f"{name}-{scale}.png"
@@ -90,14 +90,14 @@ def record(
         jobs: runs side by side.
     """
     from lib import experiments as known
-    from lib import records
+    from lib import records, sweeps
     from lib.training import check_device
 
     check_device(device)
     check_number("minutes", minutes, 0, 100_000, low_open=True)
     check_number("jobs", jobs, 1, 256, integer=True)
     needed = known.unique(experiments, scale)
-    known.ensure(needed, device, jobs, records.COMMITTED, time.time() + 60 * minutes)
+    sweeps.ensure(needed, device, jobs, records.COMMITTED, time.time() + 60 * minutes)
     there = sum((records.COMMITTED / records.file_name(spec)).is_file() for spec in needed)
     print(f"{there} of {len(needed)} records are in {records.COMMITTED}.")
 
@@ -121,7 +121,7 @@ def sweep(
         scheduler: address of a dask scheduler, tcp://127.0.0.1:8786 for example; its workers do the work.
     """
     from lib import experiments as known
-    from lib import records
+    from lib import records, sweeps
     from lib.specs import from_canonical
     from lib.training import check_device
 
@@ -133,7 +133,7 @@ def sweep(
         needed += [from_canonical(line) for line in _lines(specs)]
     if not needed:
         raise UsageError("there is nothing to run; name experiments from `python -m lib list`, or a file with --specs.")
-    known.ensure(needed, device, jobs, scheduler=scheduler)
+    sweeps.ensure(needed, device, jobs, scheduler=scheduler)
     there = sum(records.find(spec) is not None for spec in needed)
     print(f"{there} of {len(needed)} records are there.")
 

@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -92,10 +93,8 @@ def _execute(path: str, parameters: dict[str, str]) -> None:
 def main(jobs: int, modules: list[str]) -> None:
     """Execute the notebooks named on standard input, `jobs` at a time, in their order."""
     for name in modules if FORKS else []:
-        try:
+        with suppress(Exception):  # not a module, or a broken one: the cell that imports it says so better
             importlib.import_module(name)
-        except Exception:  # not a module, or a broken one: the cell that imports it says so better
-            pass
     notebooks = json.load(sys.stdin)
     context = multiprocessing.get_context("fork" if FORKS else "spawn")
     running = {}

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from lib import experiments, records
+from lib import records, sweeps
 from lib.cli import main
 from lib.errors import Failure
 from lib.specs import LinearSpec, VGGSpec
@@ -72,8 +72,8 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
     sweep = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys; from pathlib import Path; from lib import experiments; from lib.specs import from_canonical\n"
-            "experiments.ensure([from_canonical(t) for t in sys.argv[3:]], folder=Path(sys.argv[1]), scheduler=sys.argv[2])",
+            "import sys; from pathlib import Path; from lib import sweeps; from lib.specs import from_canonical\n"
+            "sweeps.ensure([from_canonical(t) for t in sys.argv[3:]], folder=Path(sys.argv[1]), scheduler=sys.argv[2])",
             str(folder), address, *(spec.canonical() for spec in SPECS),
         ]
     )  # fmt: skip
@@ -91,13 +91,13 @@ def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
 
 def test_processes_make_the_same_records(tmp_path):
     spec = LinearSpec(layers=4, samples=50, steps=20, seeds=2)
-    experiments.ensure([spec, spec.but(norm="l1")], jobs=2, folder=tmp_path)
+    sweeps.ensure([spec, spec.but(norm="l1")], jobs=2, folder=tmp_path)
     xr.testing.assert_equal(records.read(tmp_path / records.file_name(spec)), records.make(spec, folder=tmp_path / "here"))
 
 
 def test_no_scheduler_is_named(tmp_path):
     with pytest.raises(Failure, match="no dask scheduler answers at 'tcp://127.0.0.1:1'"):
-        experiments.ensure([SPECS[0]], folder=tmp_path, scheduler="tcp://127.0.0.1:1")
+        sweeps.ensure([SPECS[0]], folder=tmp_path, scheduler="tcp://127.0.0.1:1")
 
 
 def test_sweep_of_a_file_of_specs(tmp_path, capsys, monkeypatch):
