@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lib import measures
 from lib.errors import check_choice
+from lib.experiments import PREDICTIVENESS_STEP_SIZES
 from lib.measures import CHANCE, Measure
 
 WITHIN = 0.02
@@ -306,7 +307,7 @@ CLAIMS: tuple[Claim, ...] = (
             log=True, experiment="fig-11",
             measure=measures.log_ratio("relative gradient change", f"none, {size}", f"batchnorm, {size}"),
         )
-        for size in (0.1, 0.5)
+        for size in PREDICTIVENESS_STEP_SIZES
     ),
     *_theorem_claims(),
     *_training_claims(),

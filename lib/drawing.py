@@ -26,7 +26,7 @@ NAMES = {
 }  # fmt: skip
 #: What may stand behind the norm in a curve's label, beside a step size.
 DETAILS = {"gamma": "$\\gamma = \\sqrt{\\pi/2}$", "augmented": "augmented"}
-DASHED = ("0.5", *DETAILS)
+LINES = dict.fromkeys(("0.5", *DETAILS), "--") | {"0.03": ":"}
 STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
 
 
@@ -38,7 +38,7 @@ def figure(rows: int, columns: int, width: float = 9.0, height: float = 3.1) -> 
 
 def style(label: str) -> dict:
     norm, _, detail = label.partition(", ")
-    return {"color": COLOURS[norm], "linestyle": "--" if detail in DASHED else "-"}
+    return {"color": COLOURS[norm], "linestyle": LINES.get(detail, "-")}
 
 
 def name(label: str) -> str:

@@ -16,13 +16,14 @@ import xarray as xr
 from lib import records
 from lib.data import DESCRIPTIONS, available
 from lib.errors import check_choice
-from lib.specs import LinearSpec, Noise, Spec, VGGSpec
+from lib.specs import LP_FORMULAS, LP_NORMS, LinearSpec, Noise, Spec, VGGSpec
 from lib.sweeps import ensure
 
 SCALES = ("smoke", "laptop", "paper")
-LP_NORMS = ("none", "batchnorm", "l1", "l2", "linf")
+WITH_LP = ("none", "batchnorm", *LP_NORMS)
 LINEAR_STEP_SIZES = (1e-8, 1e-7, 3e-7, 1e-6, 3e-6)
 NOISE_STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+PREDICTIVENESS_STEP_SIZES = (0.03, 0.1, 0.5)
 VGG_STEP_SIZES = (0.03, 0.1, 0.3, 1.0, 3.0)
 INIT_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Answers to questions the paper leaves open, other than the ones assumed: changes of the spec.
@@ -32,6 +33,7 @@ VARIANTS = {
     "momentum 0.9": {"momentum": 0.9},
     "norm after the ReLU": {"placement": "after"},
     "no gamma and beta": {"affine": False},
+    "no norm in the head": {"norm_head": False},
 }
 
 _VGG = {
@@ -99,6 +101,13 @@ def _larger_steps(scale: str) -> Runs:
     return {f"{norm}, {size}": _vgg(scale, norm, step_size=size) for size in (0.1, 0.5) for norm in ("none", "batchnorm")}
 
 
+def _predictiveness(scale: str) -> Runs:
+    smallest, *others = PREDICTIVENESS_STEP_SIZES
+    only = {"shift_every": 0, "moments_every": 0, "histogram_every": 0}
+    small = {f"{norm}, {smallest}": _vgg(scale, norm, step_size=smallest, **only) for norm in ("none", "batchnorm")}
+    return small | {f"{norm}, {size}": _vgg(scale, norm, step_size=size) for size in others for norm in ("none", "batchnorm")}
+
+
 def _noise(scale: str) -> Runs:
     return {
         **_vgg_norms("none", "batchnorm", "noisy")(scale),
@@ -163,10 +172,19 @@ def _variants(scale: str) -> Runs:
         changes["depth"] = 11
     runs = {}
     for name, variant in VARIANTS.items():
-        without = {key: value for key, value in variant.items() if key not in ("placement", "affine")}
+        without = {key: value for key, value in variant.items() if key not in ("placement", "affine", "norm_head")}
         runs[f"none, {name}"] = _small(scale, "none", **{**changes, **without})
         runs[f"batchnorm, {name}"] = _small(scale, "batchnorm", **{**changes, **variant})
     return runs
+
+
+def _lp_formulas(scale: str) -> Runs:
+    """The average l_p norm by three readings of the words; labels are "norm, formula"."""
+    changes = {"landscape_every": _LANDSCAPE_OFTEN[scale]}
+    return {
+        **{norm: _small(scale, norm, **changes) for norm in ("none", "batchnorm")},
+        **{f"{norm}, {formula}": _small(scale, norm, lp_formula=formula, **changes) for norm in LP_NORMS for formula in LP_FORMULAS},
+    }
 
 
 def _noise_variance(scale: str) -> Runs:
@@ -224,15 +242,15 @@ EXPERIMENTS = {
     "fig-3-vgg": Experiment("Internal covariate shift in VGG", _vgg_norms("none", "batchnorm")),
     "fig-3-linear": Experiment("Internal covariate shift in deep linear networks, by step size", _linear_step_sizes),
     "fig-4": Experiment("Loss landscape of VGG along the gradient", _vgg_norms("none", "batchnorm")),
-    "fig-5-vgg": Experiment("VGG with l_p normalizations", _vgg_norms(*LP_NORMS)),
-    "fig-5-linear": Experiment("Deep linear networks with l_p normalizations", _linear_norms(*LP_NORMS)),
-    "fig-6": Experiment("Activations under different normalizations", _vgg_norms(*LP_NORMS)),
+    "fig-5-vgg": Experiment("VGG with l_p normalizations", _vgg_norms(*WITH_LP)),
+    "fig-5-linear": Experiment("Deep linear networks with l_p normalizations", _linear_norms(*WITH_LP)),
+    "fig-6": Experiment("Activations under different normalizations", _vgg_norms(*WITH_LP)),
     "fig-8": Experiment("Moments of activations between successive steps", _vgg_norms("none", "batchnorm", "noisy")),
     "fig-9": Experiment("Activations in deep linear networks", _linear_norms("none", "batchnorm")),
     "fig-10": Experiment("Loss landscape of deep linear networks", _linear_norms("none", "batchnorm")),
-    "fig-11": Experiment("Gradient predictiveness against distance, two step sizes", _larger_steps),
-    "fig-12": Experiment("Landscape of VGG with l_p normalizations", _vgg_norms(*LP_NORMS)),
-    "fig-13": Experiment("Landscape of deep linear networks with l_p normalizations", _linear_norms(*LP_NORMS)),
+    "fig-11": Experiment("Gradient predictiveness against distance, three step sizes", _predictiveness),
+    "fig-12": Experiment("Landscape of VGG with l_p normalizations", _vgg_norms(*WITH_LP)),
+    "fig-13": Experiment("Landscape of deep linear networks with l_p normalizations", _linear_norms(*WITH_LP)),
     "noise-strength": Experiment("Training under scaled noise, with and without BatchNorm", _noise_strength),
     "theorems": Experiment("Terms of Theorems 4.1 and 4.2 along training", _theorems),
     "linear-step-size": Experiment("Deep linear networks at several step sizes", _linear_step_sizes),
@@ -244,6 +262,7 @@ EXPERIMENTS = {
     "resnet": Experiment("Loss landscape of a residual network", _resnets),
     "controls": Experiment("The landscape probe in other ways, VGG", _controls),
     "variants": Experiment("VGG under other answers to open questions", _variants),
+    "lp-formula": Experiment("VGG with three readings of the l_p formula", _lp_formulas),
     "noise-variance": Experiment("VGG with r_sigma as a variance", _noise_variance),
     "accuracy": Experiment("Test accuracy of VGG at full width", _accuracy(1.0, 1), long=True),
     "accuracy-half": Experiment("Test accuracy of VGG at half width", _accuracy(0.5, 3), long=True),

@@ -40,7 +40,7 @@ def vgg(spec: VGGSpec) -> nn.Sequential:
         if channels:
             # A seed of its own for each layer: noise then does not depend on what other layers draw.
             seed = 1_000_003 * (spec.seed + 1) + index
-            if spec.norm != "none":
+            if spec.norm != "none" and (spec.norm_head or isinstance(weight, nn.Conv2d)):
                 block.append(_norm(spec, channels, seed))
             elif spec.noise_without_norm:
                 block.append(ActivationNoise(spec.noise, seed))
@@ -71,7 +71,7 @@ def _initialize(weight: nn.Conv2d | nn.Linear, spec: VGGSpec, generator: torch.G
 
 
 def _norm(spec: VGGSpec, channels: int, seed: int) -> nn.Module:
-    norm = make_norm(spec.norm, channels, spec.noise, seed)
+    norm = make_norm(spec.norm, channels, spec.noise, seed, spec.lp_formula)
     for parameter in norm.parameters():
         parameter.requires_grad_(spec.affine)
     return norm

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lib.errors import UsageError, check_choice, check_number
-from lib.specs import NORMS, Noise
+from lib.specs import LP_FORMULAS, NORMS, Noise
 
 EPS = 1e-5
 MOMENTUM = 0.1
@@ -154,13 +154,18 @@ class LpNorm(nn.Module):
 
     n_p is taken before the mean is subtracted: mean |y| + eps for p = 1, sqrt(mean y^2 + eps)
     for p = 2 and max |y| + eps for p = inf. p is 1, 2 or float("inf").
+
+    That is `formula` "unit", the average l_p norm of a unit over the batch. The paper's words can be read otherwise: "sum" does
+    not average, so that n_p is M or sqrt(M) times as large with M values a channel; "sample" takes the norm
+    of each image's activations in the layer, all channels and positions, and averages over images: one number for all channels.
     """
 
-    def __init__(self, channels: int, p: float) -> None:
+    def __init__(self, channels: int, p: float, formula: str = "unit") -> None:
         super().__init__()
         check_choice("p", p, (1, 2, float("inf")))
+        check_choice("formula", formula, LP_FORMULAS)
         check_number("channels", channels, 1, 1_000_000, integer=True)
-        self.p = p
+        self.p, self.formula = p, formula
         self.gamma = nn.Parameter(torch.ones(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -169,18 +174,32 @@ class LpNorm(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         _check_batch(y, self.gamma.numel())
         if self.training:
-            z, mean, norm = _LpNormalize.apply(y, self.gamma, self.beta, self.p)
+            z, mean, norm = self._normalize(y)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, MOMENTUM)
                 self.running_norm.lerp_(norm, MOMENTUM)
             return z
+        return self._affine(y, self.running_mean, self.running_norm)
+
+    def _normalize(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z, and the statistics of the batch."""
+        if self.formula == "sample":
+            mean = y.mean(_rest(y))
+            norm = torch.linalg.vector_norm(y.flatten(1), self.p, dim=1).mean() + EPS
+            return self._affine(y, mean, norm), mean.detach(), norm.detach().expand_as(mean)
+        # A sum is the average times a power of the number of values.
+        factor = (y.numel() // y.shape[1]) ** (1 / self.p) if self.formula == "sum" else 1.0
+        z, mean, norm = _LpNormalize.apply(y, self.gamma / factor, self.beta, self.p)
+        return z, mean, norm * factor
+
+    def _affine(self, y: Tensor, mean: Tensor, norm: Tensor) -> Tensor:
         # One multiply-add over the activations instead of a subtraction, a division and an affine map.
-        scale = self.gamma / self.running_norm
-        shift = self.beta - self.running_mean * scale
+        scale = self.gamma / norm
+        shift = self.beta - mean * scale
         return torch.addcmul(_per_channel(shift, y), y, _per_channel(scale, y))
 
 
-def make_norm(norm: str, channels: int, noise: Noise, seed: int) -> nn.Module:
+def make_norm(norm: str, channels: int, noise: Noise, seed: int, lp_formula: str = "unit") -> nn.Module:
     """The layer called `norm` ("none", "batchnorm", "noisy", "l1", "l2", "linf") for `channels` channels."""
     check_choice("norm", norm, NORMS)
     if norm == "none":
@@ -189,4 +208,4 @@ def make_norm(norm: str, channels: int, noise: Noise, seed: int) -> nn.Module:
         return BatchNorm(channels)
     if norm == "noisy":
         return NoisyBatchNorm(channels, noise, seed)
-    return LpNorm(channels, {"l1": 1, "l2": 2, "linf": float("inf")}[norm])
+    return LpNorm(channels, {"l1": 1, "l2": 2, "linf": float("inf")}[norm], lp_formula)

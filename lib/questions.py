@@ -15,6 +15,7 @@ import pandas as pd
 from lib import claims, experiments, ledger, measures
 from lib.measures import Curves
 from lib.records import from_canonical
+from lib.specs import LP_NORMS
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,18 @@ ANSWERS: tuple[Answer, ...] = (
     *_variant("Momentum?", "none: \"standard SGD\"", "momentum 0.9"),
     *_variant("Where does the norm stand?", "before the ReLU", "norm after the ReLU"),
     *_variant("Are gamma and beta trained?", "yes", "no gamma and beta"),
+    *_variant("Has the head norms, too?", "yes", "no norm in the head"),
+    *(
+        Answer(
+            "What is averaged in the average l_p norm?", "a unit's values over the batch", other, claim, "lp-formula",
+            _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, unit"}),
+            _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, {formula}"}),
+        )
+        for formula, other in (("sample", "the norms of whole images"), ("sum", "nothing: a sum"))
+        for norm in LP_NORMS
+        for claim in (f"fig-5-vgg-{norm}-batchnorm", f"fig-12d-{norm}")
+        if (norm, formula) != ("linf", "sum")  # the largest value is not a sum
+    ),
     Answer(
         "Which beta?", "the largest over the step lengths", "that of the farthest", "fig-4c", "variants",
         _named("fig-4c", none="none, as assumed", batchnorm="batchnorm, as assumed"), _farthest,

@@ -17,6 +17,8 @@ NORMS = ("none", "batchnorm", "noisy", "l1", "l2", "linf")
 DATA = ("cifar10", "cifar10-jpeg", "synthetic")
 PRECISIONS = ("float32", "float64", "bfloat16")
 PLACEMENTS = ("before", "after")
+LP_NORMS = ("l1", "l2", "linf")
+LP_FORMULAS = ("unit", "sum", "sample")
 RESNET_BLOCKS = {8: 1, 14: 2, 20: 3}  # blocks a stage, by depth
 VGG_PLANS = {
     # Width multipliers of 64 channels; "M" halves the image. VGG-A of Simonyan and
@@ -139,11 +141,13 @@ class VGGSpec(_Spec):
     affine: bool = True  # whether gamma and beta are trained
     init_scale: float = 1.0  # multiplies the initial weights
     momentum: float = 0.0
+    norm_head: bool = True  # whether the hidden linear layers have norms, too
+    lp_formula: str = "unit"  # how `lib.norms.LpNorm` reads "the average of their l_p norm"
 
     network = "vgg"
     _later = (
         "theorem_every", "controls_every", "precision_every", "architecture", "placement", "affine", "init_scale",
-        "momentum",
+        "momentum", "norm_head", "lp_formula",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -154,6 +158,8 @@ class VGGSpec(_Spec):
         check_choice("depth", self.depth, VGG_PLANS if self.architecture == "vgg" else RESNET_BLOCKS)
         check_choice("placement", self.placement, PLACEMENTS)
         check_choice("affine", self.affine, (True, False))
+        check_choice("norm_head", self.norm_head, (True, False))
+        check_choice("lp_formula", self.lp_formula, LP_FORMULAS if self.norm in LP_NORMS else ("unit",))
         check_number("init_scale", self.init_scale, 0, 1_000, low_open=True)
         check_number("momentum", self.momentum, 0, 0.999)
         check_number("width", self.width, 1 / 32, 4)
@@ -175,6 +181,7 @@ class VGGSpec(_Spec):
             self._check_off(probes, "with precision 'bfloat16': probe in 'float32'")
         if self.architecture == "resnet":
             self._check_off(layered, "with architecture 'resnet': it needs a chain of layers, a 'vgg'")
+            check_choice("norm_head", self.norm_head, (True,))  # its head is a single linear map
         if self.norm not in ("none", "batchnorm") or self.noise_without_norm:
             self._check_off(("controls_every", "precision_every"), "but with norm 'none' or 'batchnorm'")
         if self.noise_without_norm and self.norm != "none":

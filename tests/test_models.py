@@ -51,6 +51,13 @@ def test_placement_affine_and_initial_scale():
     torch.testing.assert_close(four[3][0].weight, 4 * one[3][0].weight)
 
 
+def test_norms_in_the_head_and_the_reading_of_the_lp_formula():
+    bare = [[type(part).__name__ for part in layer] for layer in vgg(VGGSpec(norm="batchnorm", width=1 / 16, norm_head=False))]
+    assert [("BatchNorm" in layer) for layer in bare] == [True] * 8 + [False] * 3
+    assert bare[8:] == [["Linear", "ReLU"], ["Linear", "ReLU"], ["Linear"]]
+    assert {layer[1].formula for layer in vgg(VGGSpec(norm="l1", width=1 / 16, lp_formula="sample"))[:-1]} == {"sample"}
+
+
 def test_noise_alone_stands_where_the_norm_would():
     model = vgg(VGGSpec(width=1 / 16, noise_without_norm=True))
     assert [type(layer[1]).__name__ for layer in model[:-1]] == ["ActivationNoise"] * 10
@@ -101,6 +108,8 @@ def test_fixed_scale_gives_deviation_gamma(norm):
         (lambda: VGGSpec(norm="l1", controls_every=5), "controls_every is 5.*norm 'none' or 'batchnorm'"),
         (lambda: VGGSpec(momentum=1.0), "momentum is 1.0"),
         (lambda: VGGSpec(init_scale=0), "init_scale is 0"),
+        (lambda: VGGSpec(norm="batchnorm", lp_formula="sum"), "lp_formula is 'sum'.*unit"),
+        (lambda: VGGSpec(architecture="resnet", depth=8, norm_head=False), "norm_head is False"),
         (lambda: VGGSpec(placement="beside"), "placement is 'beside'.*before, after"),
         (lambda: LinearSpec(norm="noisy"), "norm is 'noisy'"),
         (lambda: LinearSpec(layers=0), "layers is 0"),

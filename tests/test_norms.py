@@ -80,6 +80,29 @@ def test_lp_norm_gradient_is_autograds(p, layout):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_other_readings_of_the_lp_formula_value_by_value(p):
+    y = batch((4, 3, 2, 2)) + 1
+    images = [[float(v) for v in image.flatten()] for image in y]
+    units = [[float(v) for v in unit.flatten()] for unit in y.transpose(0, 1)]
+
+    def size(values):
+        return max(map(abs, values)) if p == math.inf else sum(abs(v) ** p for v in values) ** (1 / p)
+
+    expected = {"sum": [size(unit) for unit in units], "sample": [sum(map(size, images)) / len(images)] * 3}
+    for formula, sizes in expected.items():
+        layer = LpNorm(3, p, formula).double()
+        got = layer(y).transpose(0, 1).flatten(1)
+        for row, values, n in zip(units, got.tolist(), sizes):
+            mean = sum(row) / len(row)
+            assert values == pytest.approx([(v - mean) / n for v in row], rel=1e-4)
+        torch.testing.assert_close(layer.running_norm, 0.9 + 0.1 * torch.tensor(sizes).double(), rtol=1e-4, atol=0)
+        inputs = [value.double().requires_grad_() for value in (y, torch.tensor([1.5, -0.7, 1.0]), torch.tensor([0.2, 3.0, 0.0]))]
+        assert torch.autograd.gradcheck(
+            lambda y, gamma, beta, layer=layer: functional_call(layer, {"gamma": gamma, "beta": beta}, y), inputs, eps=1e-7, atol=1e-6
+        )
+
+
 def test_lp_norm_evaluates_with_running_statistics():
     layer = LpNorm(3, 1).double()
     for seed in range(200):
@@ -152,6 +175,7 @@ def test_normalizations_are_scale_invariant(shift, scale, p):
     [
         (lambda: make_norm("layernorm", 3, Noise(), 0), "norm.*'layernorm'.*batchnorm"),
         (lambda: LpNorm(3, 3), "p is 3"),
+        (lambda: LpNorm(3, 1, "mean"), "formula is 'mean'.*unit, sum, sample"),
         (lambda: BatchNorm(0), "channels"),
         (lambda: Noise(n_mu=-1), "n_mu"),
         (lambda: Noise(n_sigma=0.5), "n_sigma"),
