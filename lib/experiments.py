@@ -262,6 +262,9 @@ EXPERIMENTS = {
     "resnet": Experiment("Loss landscape of a residual network", _resnets),
     "controls": Experiment("The landscape probe in other ways, VGG", _controls),
     "variants": Experiment("VGG under other answers to open questions", _variants),
+    "bfloat16": Experiment(
+        "VGG trained in bfloat16", lambda scale: {norm: _small(scale, norm, precision="bfloat16") for norm in ("none", "batchnorm")}
+    ),
     "lp-formula": Experiment("VGG with three readings of the l_p formula", _lp_formulas),
     "noise-variance": Experiment("VGG with r_sigma as a variance", _noise_variance),
     "accuracy": Experiment("Test accuracy of VGG at full width", _accuracy(1.0, 1), long=True),

@@ -335,3 +335,12 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
         + f'<p class="bn-provenance">{html.escape(experiments.provenance(curves))}</p>'
     )
     return Shown(function(curves), " ".join([f"{title}.", *says]), caption, name)
+
+
+def growth(rows: list[dict], machine: str) -> Shown:
+    """A benchmark's growth of cost (`lib.bench.growth`), with the machine it was measured on."""
+    caption = (
+        "<p><strong>Cost along one axis at a time.</strong> Dotted: proportional.</p>"
+        f'<p class="bn-provenance">{html.escape(machine)}</p>'
+    )
+    return Shown(beyond.growth(rows), "Cost against depth, width, batch size, step lengths and seeds.", caption, "growth")

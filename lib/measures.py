@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy import stats
 
@@ -190,6 +191,16 @@ def control_ratio(name: str, one: str, other: str) -> Measure:
         return ratio.clip(-DIVERGED, DIVERGED).median("control_step").values
 
     return measure
+
+
+def errors_of_beta(curves: Curves) -> pd.DataFrame:
+    """The median relative error of the effective smoothness by network and precision, in words."""
+    rows = []
+    for label, curve in curves.items():
+        errors = curve.error_beta.median([dim for dim in curve.error_beta.dims if dim != "precision"])
+        words = [f"{error:.0e}" if np.isfinite(error) else "not measured on this device" for error in errors.values]
+        rows.append({"network": label} | dict(zip(errors.precision.values, words)))
+    return pd.DataFrame(rows)
 
 
 def settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:

@@ -50,10 +50,11 @@ def _variant(question: str, assumed: str, other: str) -> list[Answer]:
     return found
 
 
-def _farthest(curves: Curves) -> np.ndarray:
-    """fig-4c with beta at the farthest step length instead of the largest beta."""
-    ends = {name: curves[f"{name}, as assumed"].isel(step_length=slice(-1, None)) for name in ("none", "batchnorm")}
-    return claims.get("fig-4c").measure(ends)
+def _lengths(claim: str, places: list[int]) -> Callable[[Curves], np.ndarray]:
+    """A landscape claim's measure on some of the step lengths only."""
+    return lambda curves: claims.get(claim).measure(
+        {name: curves[f"{name}, as assumed"].isel(step_length=places) for name in ("none", "batchnorm")}
+    )
 
 
 def _linear(claim: str, size: str) -> Callable[[Curves], np.ndarray]:
@@ -79,7 +80,14 @@ ANSWERS: tuple[Answer, ...] = (
     ),
     Answer(
         "Which beta?", "the largest over the step lengths", "that of the farthest", "fig-4c", "variants",
-        _named("fig-4c", none="none, as assumed", batchnorm="batchnorm, as assumed"), _farthest,
+        _named("fig-4c", none="none, as assumed", batchnorm="batchnorm, as assumed"), _lengths("fig-4c", [-1]),
+    ),
+    *(
+        Answer(
+            "Which step lengths?", "all eight from 1/2 to 4", "the two ends", claim, "variants",
+            _named(claim, none="none, as assumed", batchnorm="batchnorm, as assumed"), _lengths(claim, [0, -1]),
+        )
+        for claim in ("fig-4a", "fig-4b", "fig-4c")
     ),
     Answer(
         "Which batch does the probe use?", "the step's own", "the next one", "fig-4b", "controls",
@@ -97,6 +105,15 @@ ANSWERS: tuple[Answer, ...] = (
             baseline="noise-strength",
         )
         for claim in ("fig-2", "prose-noise-prevents-training")
+    ),
+    *(
+        Answer(
+            "In which arithmetic do networks train?", "float32", "bfloat16", claim, "bfloat16",
+            _named(claim, **{"none, 0.1": "none, 0", "batchnorm, 0.1": "batchnorm, 0"}),
+            _named(claim, **{"none, 0.1": "none", "batchnorm, 0.1": "batchnorm"}),
+            baseline="noise-strength",
+        )
+        for claim in ("fig-1a", "fig-1b")
     ),
     *(
         Answer(

@@ -200,6 +200,14 @@ def test_questions_are_answered_by_the_claims_own_measure():
     assert beta["otherwise"].startswith(ledger.measured(claims.get("fig-4c"), expected))
 
 
+def test_errors_of_beta_are_medians_in_words():
+    errors = np.array([[[1e-6, 3e-6]], [[np.nan, np.nan]]])
+    record = xr.Dataset({"error_beta": (("precision", "seed", "step_length"), errors)}, {"precision": ["float32", "tf32"]})
+    assert measures.errors_of_beta({"none": record}).to_dict("records") == [
+        {"network": "none", "float32": "2e-06", "tf32": "not measured on this device"}
+    ]
+
+
 def test_every_claim_has_its_own_id_and_a_known_experiment():
     ids = [claim.id for claim in claims.CLAIMS]
     assert len(ids) == len(set(ids))
