@@ -6,7 +6,7 @@ Q_0 stand for all samples exactly. The columns of Q_l = diag(gamma/s_l) W_l Q_{l
 for layer l's output; subtracting the batch mean zeroes the last column. The l_1 and l_inf
 norms s_l need the samples, but only for the scale. Everything is batched over [k, S, d, d]:
 k layers, S independent networks (seeds, step lengths, ...). On a CPU the gradient comes from
-the compiled loops of `lib.kernels`, elsewhere from the tensor operations here. The plain
+the compiled loops of `lib.kernels` where numba is installed, elsewhere from the tensor operations here. The plain
 per-sample form is `lib.models.deep_linear`, which the tests compare both with.
 """
 
@@ -15,17 +15,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib import kernels
 from lib.data import gaussian_regression
 from lib.models import glorot_weights
 from lib.specs import LinearSpec
+
+try:
+    from lib import kernels
+except ImportError:  # no numba, as on many a GPU machine: the tensor operations do without
+    kernels = None
 
 
 class LinearProblem:
     """The loss sum_n |W_k ... W_1 x_n - A x_n|^2 of appendix A.1 for `spec.seeds` data sets.
 
     Attributes: `inputs` Q_0 [D, d, d+1], `targets` T [D, d, d+1], `floor` [D] (the loss that no
-    linear map removes), `samples` [D, d+1, n] with y = V @ samples, and the starting point `weights` [k, D, d, d].
+    linear map removes), `samples` [D, d+1, n] with y = V @ samples, the starting point `weights` [k, D, d, d], and whether the loops are `compiled`.
     Methods take weights [k, S, d, d] of any multiple S of D networks; network s has data set s % D.
     """
 
@@ -36,7 +40,8 @@ class LinearProblem:
         self.weights = torch.stack([glorot_weights(spec, seed) for seed in range(spec.seeds)], 1).to(device)
         self._rounded = self.samples.float()
         self._longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
-        self._work = torch.empty(kernels.workspace(spec.layers, spec.dim), dtype=torch.float64)
+        self.compiled = kernels is not None and torch.device(device).type == "cpu"
+        self._work = torch.empty(kernels.workspace(spec.layers, spec.dim), dtype=torch.float64) if self.compiled else None
         self._repeated: dict[int, LinearProblem] = {}
 
     @staticmethod
@@ -103,7 +108,7 @@ class LinearProblem:
 
     def gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Loss [S] and its gradient [k, S, d, d] at weights [k, S, d, d]."""
-        if weights.device.type == "cpu":
+        if self.compiled:
             loss, _, gradient = self._compiled(weights, weights, weights.new_zeros(1), keep=0)
             return loss[0], gradient
         return self._for(weights.shape[1])._tensor_gradient(weights)
@@ -156,7 +161,7 @@ def landscape(problem: LinearProblem, weights: Tensor, gradient: Tensor) -> tupl
     spec = problem.spec
     distances = spec.step_size * torch.tensor(spec.step_lengths, dtype=weights.dtype, device=weights.device)
     keep = spec.step_lengths.index(1.0) if 1.0 in spec.step_lengths else -1
-    if weights.device.type == "cpu":
+    if problem.compiled:
         loss, change, there = problem._compiled(weights, gradient, distances, keep)
     else:
         moved = weights[:, None] - distances[None, :, None, None, None] * gradient[:, None]

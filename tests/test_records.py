@@ -1,16 +1,24 @@
 """Records: whole or not at all, traceable, resumable, and honest under replay."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from lib import records, training
+from lib.chapters import ROOT
 from lib.errors import Failure, UsageError
 from lib.specs import LinearSpec, VGGSpec
 
 SPEC = LinearSpec(layers=4, dim=3, samples=20, steps=12, seeds=2, landscape_every=5, shift_every=5)
+TINY = VGGSpec(
+    width=1 / 16, depth=7, data="synthetic", train_images=64, batch_size=32, steps=4, precision="float64", eval_images=50,
+    landscape_every=2, shift_every=2, moments_every=2, histogram_every=2, eval_every=2,
+)  # fmt: skip
 
 
 def test_a_record_says_where_it_comes_from(store):
@@ -28,6 +36,35 @@ def test_a_record_says_where_it_comes_from(store):
 def test_a_gpu_is_named_by_torch(monkeypatch):
     monkeypatch.setattr(records.torch.cuda, "get_device_name", lambda: "a GPU")
     assert records.device_name("cuda") == "a GPU" and records.device_name("cpu") not in ("", "a GPU")
+
+
+#: What requirements.txt has beyond what a GPU machine may be expected to have, or to be given as small pure-Python wheels.
+ABSENT = (
+    "numba", "llvmlite", "distributed", "dask", "sympy", "jupyter_book", "sphinx", "jupytext", "papermill", "myst_nb", "nbformat",
+    "nbclient", "ipykernel", "IPython", "ipywidgets", "anywidget", "traitlets", "yaml", "curvlinops", "hypothesis", "selenium",
+)  # fmt: skip
+
+
+def test_recording_needs_few_packages(tmp_path):
+    """`record` as on a bare GPU machine, and the same records as with everything there."""
+    specs = [SPEC, SPEC.but(norm="l1"), TINY.but(norm="noisy")]
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({ABSENT!r}))
+from pathlib import Path
+from lib import cli, records
+records.COMMITTED = records.CACHE = Path({str(tmp_path)!r}) / "records"
+Path("specs").write_text({chr(10).join(spec.canonical() for spec in specs)!r})
+sys.exit(cli.main(["sweep", "--specs", "specs", "--jobs", "1"]) or cli.main(["record", "fig-9", "--scale", "smoke", "--device", "cpu"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 records are there" in done.stdout and "2 of 2 records are in" in done.stdout
+    for spec in specs:
+        made = records.read(tmp_path / "records" / records.file_name(spec))
+        xr.testing.assert_allclose(made, training.run(spec), rtol=1e-7, atol=1e-12)
 
 
 def test_obtain_runs_once(store, monkeypatch):
