@@ -1,14 +1,17 @@
 """The command line: exit codes, one clear line, and nothing done before the request is checked."""
 
+import inspect
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from lib import cli, records
+from lib import cli, experiments, records, sweeps, training
 from lib.errors import Failure
+from lib.specs import VGGSpec
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,29 @@ def test_record_keeps_to_its_budget_and_goes_on(store, capsys):
     assert "fig-10               2/2" in capsys.readouterr().out
     assert cli.main(["verify"]) == 0
     assert capsys.readouterr().out.count("ok") == 2
+
+
+def test_record_makes_one_seed_of_everything_first(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweeps, "ensure", lambda needed, *_: asked.extend(needed))
+    cli.main(["record", "--device", "cpu"])
+    seeds = [spec.seed for spec in asked if isinstance(spec, VGGSpec)]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+    assert asked[:2] == [group[0] for group in experiments.specs("fig-4", "paper").values()]
+    # Every network of the paper's VGG figures, and what it measures there.
+    figures = {name for name in experiments.EXPERIMENTS if name.startswith("fig-") and "linear" not in name and name not in ("fig-9", "fig-10", "fig-13")}
+    assert set(experiments.unique(figures, "paper")) <= set(asked)
+
+
+def test_what_record_makes_at_paper_scale_runs_when_small():
+    small = {
+        "width": 1 / 32, "data": "synthetic", "train_images": 64, "batch_size": 16, "steps": 3, "eval_images": 20, "step_lengths": (1.0,),
+    }  # fmt: skip
+    default = inspect.signature(cli.record).parameters["experiments"].default
+    specs = {spec.but(**small) for spec in experiments.unique(default, "paper") if isinstance(spec, VGGSpec) and not spec.seed}
+    assert len(specs) > 10
+    for spec in specs:
+        assert np.isfinite(training.run(spec).loss).all(), spec
 
 
 def test_verify_names_stale_records(store, capsys):
