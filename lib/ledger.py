@@ -172,25 +172,21 @@ def link(id: str) -> str:
 
 #: The claims that the README names, all on committed records.
 HEADLINES = (
-    "fig-1a", "fig-1b", "prose-larger-steps", "fig-1c", "fig-2", "prose-noise-prevents-training", "fig-3-vgg-cosine",
-    "fig-3-vgg-l2", "fig-4a", "fig-4b", "fig-4c", "prose-two-orders",
+    "fig-1a", "fig-1b", "acc-bn-half", "acc-standard-half", "prose-larger-steps", "prose-largest-step", "prose-initialization",
+    "fig-1c", "fig-2", "prose-noise-prevents-training", "fig-3-vgg-cosine", "fig-3-vgg-l2", "fig-4a", "fig-4b", "fig-4c",
+    "prose-two-orders", "prose-random-directions",
 )  # fmt: skip
 
 
 def summary(scale: str) -> str:
     """The README's table: the headline claims at `scale`, in Markdown."""
-    shown = ["| the paper | measured | verdict |", "|---|---|---|"]
+    shown = ["| the paper | measured | on | verdict |", "|---|---|---|---|"]
     for claim in map(claims.get, HEADLINES):
         row = evaluate(claim, scale)
-        shown.append(f"| {row['paper']} | {claim.what}: {_measured(row)} | {row['verdict']} |")
-    first = next(iter(experiments.load("fig-4", scale).values()))
-    spec = from_canonical(first.attrs["spec"])
+        spec = from_canonical(next(iter(experiments.load(claim.experiment, scale).values())).attrs["spec"])
+        on = f"{spec.width:g}x width, {spec.steps:,} steps, {row['seeds']} seeds"
+        shown.append(f"| {row['paper']} | {claim.what}: {_measured(row)} | {on} | {row['verdict']} |")
+    images = experiments.DESCRIPTIONS[from_canonical(next(iter(experiments.load("fig-4", scale).values())).attrs["spec"]).data]
     return "\n".join(
-        [
-            f"VGG at {spec.width:g} of its width, {spec.steps:,} steps, {first.sizes['seed']} seeds, "
-            f"{experiments.DESCRIPTIONS[spec.data]}; 95 % intervals. "
-            "The book has the rules, the deep linear networks and the theory.",
-            "",
-            *shown,
-        ]
+        [f"VGG on {images}; 95 % intervals. The book has the rules, the deep linear networks and the theory.", "", *shown]
     )
