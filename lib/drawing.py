@@ -83,7 +83,13 @@ def ticks(axes: Axes, values: np.ndarray) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def table(frame: pd.DataFrame, source: str = "") -> HTML:
-    """A table for a page: small, without an index, sorted by a click on a column's head; below it, where it comes from."""
+def table(frame: pd.DataFrame, source: str = "", links: dict[str, str] | None = None) -> HTML:
+    """A table for a page: small, without an index, sorted by a click on a column's head; below it, where it comes from.
+
+    A cell that is one of `links` leads to its address.
+    """
+    text = frame.to_html(index=False, classes="bn-ledger", border=0)
+    for cell, address in (links or {}).items():
+        text = text.replace(f"<td>{html.escape(cell)}</td>", f'<td><a href="{html.escape(address)}">{html.escape(cell)}</a></td>')
     below = f'<p class="bn-provenance">{html.escape(source)}</p>' if source else ""
-    return HTML(frame.to_html(index=False, classes="bn-ledger", border=0) + below)
+    return HTML(text + below)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 
-from lib import claims, experiments, ledger, measures
+from lib import claims, drawing, experiments, ledger, measures
 from lib.measures import Curves
 from lib.records import from_canonical
 from lib.specs import LP_NORMS
@@ -69,11 +70,11 @@ ANSWERS: tuple[Answer, ...] = (
     *_variant("Has the head norms, too?", "yes", "no norm in the head"),
     *(
         Answer(
-            "What is averaged in the average l_p norm?", "a unit's values over the batch", other, claim, "lp-formula",
+            "The average l_p norm of what?", "a unit over the batch", other, claim, "lp-formula",
             _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, unit"}),
             _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, {formula}"}),
         )
-        for formula, other in (("sample", "the norms of whole images"), ("sum", "nothing: a sum"))
+        for formula, other in (("sample", "whole images"), ("sum", "a sum instead"))
         for norm in LP_NORMS
         for claim in (f"fig-5-vgg-{norm}-batchnorm", f"fig-12d-{norm}")
         if (norm, formula) != ("linf", "sum")  # the largest value is not a sum
@@ -152,3 +153,12 @@ def evaluate(answer: Answer, scale: str, device: str = "cpu") -> dict[str, str]:
 def table(scale: str, device: str = "cpu") -> pd.DataFrame:
     """Every answer's row."""
     return pd.DataFrame([evaluate(answer, scale, device) for answer in ANSWERS])
+
+
+def show(scale: str, device: str = "cpu") -> HTML:
+    """The table for a page, its claims linked to the ledger, and how many verdicts change."""
+    rows = table(scale, device)
+    measured = rows[rows["same verdict"] != "not measured yet"]
+    changed = (measured["same verdict"] == "no").sum()
+    count = f"Another answer changes the verdict in {changed} of {len(measured)} rows ({len(rows) - len(measured)} not measured yet)."
+    return drawing.table(rows, count, {claim: ledger.link(claim) for claim in rows["claim"]})

@@ -14,6 +14,7 @@ import hashlib
 import math
 import os
 import platform
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -135,35 +136,54 @@ def obtain(spec: Spec, device: str = "cpu") -> xr.Dataset:
     return read(path) if path else make(spec, device)
 
 
-def _is_noisy(spec: Spec) -> bool:
-    return spec.norm == "noisy" or getattr(spec, "noise_without_norm", False)
-
-
 def catalogue(folder: Path | None = None) -> pd.DataFrame:
-    """One row a record in `folder` (the committed ones by default): what was run, on what, by which code.
+    """The records in `folder` (the committed ones by default), a row for those that differ in the seed alone.
 
-    The column noise is the strength, 1 for the paper's.
+    What was run, on what, by which code, and the minutes it took in all; "else" is whatever other field of the
+    spec has not its default, but for what is measured how often.
     """
     rows = []
-    for path in sorted((folder or COMMITTED).glob("*.nc")):
-        record = read(path)
-        spec = from_canonical(record.attrs["spec"])
+    for path in (folder or COMMITTED).glob("*.nc"):
+        with xr.open_dataset(path, engine="h5netcdf") as record:
+            attrs = record.attrs
+        spec = from_canonical(attrs["spec"])
         rows.append(
             {
-                "network": spec.network,
-                "norm": spec.norm + (" + noise" if getattr(spec, "noise_without_norm", False) else ""),
-                "noise": spec.noise.n_mu / Noise().n_mu if _is_noisy(spec) else 0.0,
+                "network": getattr(spec, "architecture", spec.network),
+                "norm": spec.norm,
                 "width": getattr(spec, "width", 1.0),
-                "step size": spec.step_size,
-                "seed": getattr(spec, "seed", f"0-{getattr(spec, 'seeds', 1) - 1}"),
                 "steps": spec.steps,
-                "data": record.attrs["data"].split(",")[0],
-                "code": record.attrs["code"],
-                "minutes": round(record.attrs["seconds"] / 60, 1),
-                "file": path.name,
+                "step size": spec.step_size,
+                "else": _else(spec),
+                "seeds": str(spec.seed) if isinstance(spec, VGGSpec) else f"0-{spec.seeds - 1}",
+                "data": attrs["data"].split(",")[0],
+                "code": attrs["code"],
+                "minutes": attrs["seconds"] / 60,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    same = [name for name in table.columns if name not in ("seeds", "minutes")]
+    together = {"seeds": lambda seeds: ", ".join(sorted(seeds)), "minutes": lambda minutes: round(minutes.sum(), 1)}
+    return table.groupby(same, as_index=False).agg(together)
+
+
+#: Fields of a spec that have columns of their own, or do not change the run.
+_SHOWN = ("norm", "width", "steps", "step_size", "seed", "seeds", "data", "architecture", "units", "eval_images")
+
+
+def _else(spec: Spec) -> str:
+    changed = []
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if field.name == "noise":
+            strength = value.n_mu / Noise().n_mu
+            if strength != 1:
+                changed.append(f"noise {strength:g}x")
+            if value != Noise().scaled(strength):
+                changed.append(f"r_sigma {value.r_sigma:.3g}")
+        elif field.name not in _SHOWN and not field.name.endswith("_every") and value != field.default:
+            changed.append(f"{field.name} {value}")
+    return ", ".join(changed)
 
 
 def replay(record: xr.Dataset, steps: int = REPLAY_STEPS, device: str = "cpu") -> float:

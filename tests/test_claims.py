@@ -200,6 +200,13 @@ def test_questions_are_answered_by_the_claims_own_measure():
     assert beta["otherwise"].startswith(ledger.measured(claims.get("fig-4c"), expected))
 
 
+def test_questions_lead_to_the_ledger_and_are_counted():
+    page = questions.show("smoke").data
+    rows = questions.table("smoke")
+    assert page.count("href=") == len(rows) and '<a href="conclusions.html#fig-4c">fig-4c</a>' in page
+    assert f"changes the verdict in {(rows['same verdict'] == 'no').sum()} of {len(rows)} rows (0 not" in page
+
+
 def test_errors_of_beta_are_medians_in_words():
     errors = np.array([[[1e-6, 3e-6]], [[np.nan, np.nan]]])
     record = xr.Dataset({"error_beta": (("precision", "seed", "step_length"), errors)}, {"precision": ["float32", "tf32"]})

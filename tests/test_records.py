@@ -12,7 +12,7 @@ import xarray as xr
 from lib import records, training
 from lib.chapters import ROOT
 from lib.errors import Failure, UsageError
-from lib.specs import LinearSpec, VGGSpec
+from lib.specs import LinearSpec, Noise, VGGSpec
 
 SPEC = LinearSpec(layers=4, dim=3, samples=20, steps=12, seeds=2, landscape_every=5, shift_every=5)
 TINY = VGGSpec(
@@ -165,10 +165,16 @@ def test_replay_agrees_with_itself_and_sees_a_change_of_one_percent(store, monke
         records.replay(record, steps=0)
 
 
-def test_catalogue_has_a_row_a_record(store):
-    records.make(SPEC, folder=store / "committed")
-    table = records.catalogue(store / "committed")
-    assert table.file.tolist() == [records.file_name(SPEC)] and table.seed.tolist() == ["0-1"]
+def test_catalogue_has_a_row_for_runs_that_differ_in_the_seed_alone(store):
+    other = TINY.but(norm="noisy", noise=Noise().scaled(2), momentum=0.9)
+    for spec in (SPEC, other, other.but(seed=1), other.but(noise=Noise(r_sigma=0.3))):
+        records.make(spec, folder=store / "committed")
+    rows = records.catalogue(store / "committed").set_index("else")
+    assert len(rows) == 3 and set(rows.network) == {"deep_linear", "vgg"}
+    tiny = "depth 7, train_images 64, batch_size 32, precision float64"
+    assert rows.seeds[f"noise 2x, {tiny}, momentum 0.9"] == "0, 1"
+    assert rows.seeds[f"r_sigma 0.3, {tiny}, momentum 0.9"] == "0"
+    assert rows.seeds["layers 4, dim 3, samples 20"] == "0-1"
 
 
 COMMITTED = sorted(records.COMMITTED.glob("*.nc"))
