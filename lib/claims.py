@@ -136,6 +136,11 @@ def _beyond_one_setting() -> list[Claim]:
     panels = ("loss band", "gradient change", "effective smoothness")
     return [
         Claim(
+            "prose-random-directions-loss", "Section 3.2", "Along random directions the loss varies less with BatchNorm, too.",
+            "range of the loss along a random direction as long as the gradient, none over BatchNorm, median over training",
+            log=True, experiment="controls", measure=measures.control_band_ratio("random_loss", "none", "batchnorm"),
+        ),
+        Claim(
             "prose-random-directions", "Section 3.2", "Along random directions the landscape is smoother with BatchNorm, too.",
             "change of the gradient along a random direction as long as the gradient, none over BatchNorm, median over training",
             log=True, experiment="controls", measure=measures.control_ratio("random_change", "none", "batchnorm"),

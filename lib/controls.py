@@ -26,8 +26,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 QUANTITIES = ("loss_change", "grad_change", "beta")
 #: What `measure` finds at each of C step lengths, and as one number a step.
 PER_LENGTH = (
-    "random_loss", "random_change", "evaluation_change", "frozen_loss", "frozen_change", "fresh_loss", "fresh_change",
-    "accumulated_change",
+    "random_loss", "random_change", "evaluation_change", "frozen_change", "fresh_change", "accumulated_change",
 )  # fmt: skip
 PER_STEP = ("fresh_norm", "evaluation_norm", "step_change", "top_eigenvalue")
 
@@ -40,60 +39,31 @@ def measure(
     """All controls at one point of training: `PER_LENGTH` [C] and `PER_STEP` [].
 
     `batch` is the step's own, `fresh` the next step's. Losses are those at W - c step_size v, changes those of the
-    gradient from W, in the l2 norm; v is `grads` but for `random_*`.
+    gradient from W, in the l2 norm; v is `grads` but for `random_*`. Networks without noise only.
     """
     noise = probes.NoiseState(model, batch[0].device)
     x, y = batch
     with probes.held(model, noise):
         # First, while the running statistics are training's own.
         evaluation_norm, evaluation_change = evaluation_mode(model, loss, batch, step_size, lengths)
-        random = random_direction(grads)
-        random_loss, random_change = _landscape(model, loss, batch, random, grads, step_size, lengths)
+        rest = (noise, step_size, lengths)
+        random_loss, random_change = probes.landscape(model, loss, x, y, grads, *rest, random_direction(grads))
         with frozen_statistics(model, x):
-            frozen_loss, frozen_change = _landscape(model, loss, batch, grads, grads, step_size, lengths)
+            _, frozen_change = probes.landscape(model, loss, x, y, grads, *rest)
         _, there = probes.gradients(model, loss, *fresh)
-        fresh_loss, fresh_change = _landscape(model, loss, fresh, grads, there, step_size, lengths)
+        _, fresh_change = probes.landscape(model, loss, *fresh, there, *rest, grads)
         return {
             "random_loss": random_loss,
             "random_change": random_change,
             "evaluation_change": evaluation_change,
             "evaluation_norm": evaluation_norm,
-            "frozen_loss": frozen_loss,
             "frozen_change": frozen_change,
-            "fresh_loss": fresh_loss,
             "fresh_change": fresh_change,
             "fresh_norm": probes.norm(there),
             "accumulated_change": accumulated(model, loss, batch, grads, step_size, lengths),
             "step_change": step_to_step(model, loss, fresh, grads, step_size),
             "top_eigenvalue": torch.tensor(top_eigenvalue(model, loss, x, y)),
         }
-
-
-def _landscape(
-    model: nn.Module, loss: Loss, batch: Batch, direction: list[Tensor], start: list[Tensor], step_size: float, lengths: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Loss [C] at W - c step_size direction, and the gradient's distance [C] from `start`."""
-    losses, changes = [], []
-    for value, there in _points(model, loss, batch, direction, step_size, lengths):
-        losses.append(value)
-        changes.append(probes.norm(torch._foreach_sub(there, start)))
-    return torch.stack(losses), torch.stack(changes)
-
-
-def _points(
-    model: nn.Module, loss: Loss, batch: Batch, direction: list[Tensor], step_size: float, lengths: Sequence[float]
-) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """Loss and gradient at W - c step_size direction for each c; W is restored at the end."""
-    parameters = probes.trained(model)
-    start = [parameter.detach().clone() for parameter in parameters]
-    try:
-        for length in lengths:
-            with torch.no_grad():
-                torch._foreach_copy_(parameters, torch._foreach_add(start, direction, alpha=-length * step_size))
-            yield probes.gradients(model, loss, *batch)
-    finally:
-        with torch.no_grad():
-            torch._foreach_copy_(parameters, start)
 
 
 def random_direction(grads: list[Tensor]) -> list[Tensor]:
@@ -113,7 +83,8 @@ def evaluation_mode(
     model.eval()
     try:
         _, own = probes.gradients(model, loss, *batch)
-        return probes.norm(own), _landscape(model, loss, batch, own, own, step_size, lengths)[1]
+        noise = probes.NoiseState(model, batch[0].device)
+        return probes.norm(own), probes.landscape(model, loss, *batch, own, noise, step_size, lengths)[1]
     finally:
         model.train()
 
@@ -156,7 +127,8 @@ def accumulated(
     """Mistake: gradients that are not set to zero between step lengths, so that each adds to those before. Changes [C]."""
     total = [g.clone() for g in grads]
     changes = []
-    for _, there in _points(model, loss, batch, grads, step_size, lengths):
+    noise = probes.NoiseState(model, batch[0].device)
+    for _, there in probes.along(model, loss, *batch, grads, noise, step_size, lengths):
         torch._foreach_add_(total, there)
         changes.append(probes.norm(torch._foreach_sub(total, grads)))
     return torch.stack(changes)
@@ -164,7 +136,8 @@ def accumulated(
 
 def step_to_step(model: nn.Module, loss: Loss, fresh: Batch, grads: list[Tensor], step_size: float) -> Tensor:
     """Mistake: the difference [] between this step's gradient and the next one's, which is on another batch."""
-    ((_, there),) = list(_points(model, loss, fresh, grads, step_size, (1.0,)))
+    noise = probes.NoiseState(model, fresh[0].device)
+    ((_, there),) = probes.along(model, loss, *fresh, grads, noise, step_size, (1.0,))
     return probes.norm(torch._foreach_sub(there, grads))
 
 

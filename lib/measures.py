@@ -93,15 +93,19 @@ def final_difference(name: str, one: str, other: str) -> Measure:
     return lambda curves: final(name, one)(curves) - final(name, other)(curves)
 
 
+def _log_of_ratio(one: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """log10(one / other), with a value where one of them has diverged; where both have, there is nothing to compare: NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log10(one.fillna(np.inf) / other.fillna(np.inf))
+    return ratio.clip(-DIVERGED, DIVERGED)
+
+
 def log_ratio(quantity: str, one: str, other: str, part: slice = slice(None)) -> Measure:
     """log10 of quantity(one) / quantity(other): median over the probed steps."""
 
     def measure(curves: Curves) -> np.ndarray:
         values = [QUANTITIES[quantity](curves[label]).isel(landscape_step=part) for label in (one, other)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.log10(values[0].fillna(np.inf) / values[1].fillna(np.inf))
-        # Where both have diverged there is nothing to compare.
-        return ratio.clip(-DIVERGED, DIVERGED).median("landscape_step").values
+        return _log_of_ratio(*values).median("landscape_step").values
 
     return measure
 
@@ -186,9 +190,7 @@ def control_ratio(name: str, one: str, other: str) -> Measure:
     def measure(curves: Curves) -> np.ndarray:
         parts = [curves[label][f"control_{name}"] for label in (one, other)]
         values = [part.max("step_length", skipna=False) if "step_length" in part.dims else part for part in parts]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.log10(values[0].fillna(np.inf) / values[1].fillna(np.inf))
-        return ratio.clip(-DIVERGED, DIVERGED).median("control_step").values
+        return _log_of_ratio(*values).median("control_step").values
 
     return measure
 
@@ -201,6 +203,17 @@ def errors_of_beta(curves: Curves) -> pd.DataFrame:
         words = [f"{error:.0e}" if np.isfinite(error) else "not measured on this device" for error in errors.values]
         rows.append({"network": label} | dict(zip(errors.precision.values, words)))
     return pd.DataFrame(rows)
+
+
+def control_band_ratio(name: str, one: str, other: str) -> Measure:
+    """log10 of the ratio of a control's range over the step lengths: median over the probed steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        parts = [curves[label][f"control_{name}"] for label in (one, other)]
+        bands = [part.max("step_length", skipna=False) - part.min("step_length", skipna=False) for part in parts]
+        return _log_of_ratio(*bands).median("control_step").values
+
+    return measure
 
 
 def settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:

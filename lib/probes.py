@@ -71,6 +71,28 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(list(tensors))).square().sum().sqrt()
 
 
+def along(
+    model: nn.Module,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    direction: list[Tensor],
+    noise: NoiseState,
+    step_size: float,
+    step_lengths: Sequence[float],
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Loss [] and gradient at W - c step_size direction, for each multiple c of `step_lengths`; then the model is as it was."""
+    parameters = trained(model)
+    with held(model, noise):
+        start = [parameter.detach().clone() for parameter in parameters]
+        for length in step_lengths:
+            with torch.no_grad():
+                # From the start each time: steps in a row would add up their rounding.
+                torch._foreach_copy_(parameters, torch._foreach_add(start, direction, alpha=-length * step_size))
+            noise.rewind()
+            yield gradients(model, loss, x, y)
+
+
 def landscape(
     model: nn.Module,
     loss: Loss,
@@ -80,27 +102,19 @@ def landscape(
     noise: NoiseState,
     step_size: float,
     step_lengths: Sequence[float],
+    direction: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Loss and gradient change along the gradient (section 3.2, appendix A.2.2).
+    """Loss and gradient change along the gradient (section 3.2, appendix A.2.2), or along another `direction`.
 
-    For each multiple c of `step_lengths`, at W - c step_size g, with g the gradient `grads`
-    of all trained parameters: the loss [C] and |g(W - c step_size g) - g(W)|_2 [C]. The effective
+    For each multiple c of `step_lengths`, at W - c step_size v, with v the gradient g(W), which is `grads`,
+    of all trained parameters: the loss [C] and |g(W - c step_size v) - g(W)|_2 [C]. The effective
     smoothness is `effective_smoothness` of the second.
     """
     check_number("step_size", step_size, 0, low_open=True)
-    parameters = trained(model)
     losses, changes = [], []
-    with held(model, noise):
-        start = [parameter.detach().clone() for parameter in parameters]
-        for length in step_lengths:
-            with torch.no_grad():
-                # From the start each time: steps in a row would add up their rounding.
-                moved = torch._foreach_add(start, grads, alpha=-length * step_size)
-                torch._foreach_copy_(parameters, moved)
-            noise.rewind()
-            value, there = gradients(model, loss, x, y)
-            losses.append(value)
-            changes.append(norm(torch._foreach_sub(there, grads)))
+    for value, there in along(model, loss, x, y, grads if direction is None else direction, noise, step_size, step_lengths):
+        losses.append(value)
+        changes.append(norm(torch._foreach_sub(there, grads)))
     return torch.stack(losses), torch.stack(changes)
 
 
