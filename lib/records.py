@@ -156,14 +156,14 @@ def catalogue(folder: Path | None = None) -> pd.DataFrame:
                 "step size": spec.step_size,
                 "else": _else(spec),
                 "seeds": str(spec.seed) if isinstance(spec, VGGSpec) else f"0-{spec.seeds - 1}",
-                "data": attrs["data"].split(",")[0],
+                "data": getattr(spec, "data", "generated"),
                 "code": attrs["code"],
                 "minutes": attrs["seconds"] / 60,
             }
         )
     table = pd.DataFrame(rows)
     same = [name for name in table.columns if name not in ("seeds", "minutes")]
-    together = {"seeds": lambda seeds: ", ".join(sorted(seeds)), "minutes": lambda minutes: round(minutes.sum(), 1)}
+    together = {"seeds": lambda seeds: ",".join(sorted(seeds)), "minutes": lambda minutes: round(minutes.sum(), 1)}
     return table.groupby(same, as_index=False).agg(together)
 
 

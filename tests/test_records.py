@@ -172,7 +172,7 @@ def test_catalogue_has_a_row_for_runs_that_differ_in_the_seed_alone(store):
     rows = records.catalogue(store / "committed").set_index("else")
     assert len(rows) == 3 and set(rows.network) == {"deep_linear", "vgg"}
     tiny = "depth 7, train_images 64, batch_size 32, precision float64"
-    assert rows.seeds[f"noise 2x, {tiny}, momentum 0.9"] == "0, 1"
+    assert rows.seeds[f"noise 2x, {tiny}, momentum 0.9"] == "0,1"
     assert rows.seeds[f"r_sigma 0.3, {tiny}, momentum 0.9"] == "0"
     assert rows.seeds["layers 4, dim 3, samples 20"] == "0-1"
 
