@@ -185,7 +185,8 @@ def summary(scale: str) -> str:
         row = evaluate(claim, scale)
         spec = from_canonical(next(iter(experiments.load(claim.experiment, scale).values())).attrs["spec"])
         on = f"{spec.width:g}x width, {spec.steps:,} steps, {row['seeds']} seeds"
-        shown.append(f"| {row['paper']} | {claim.what}: {_measured(row)} | {on} | {row['verdict']} |")
+        cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, row["verdict"])
+        shown.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
     images = experiments.DESCRIPTIONS[from_canonical(next(iter(experiments.load("fig-4", scale).values())).attrs["spec"]).data]
     return "\n".join(
         [f"VGG on {images}; 95 % intervals. The book has the rules, the deep linear networks and the theory.", "", *shown]
