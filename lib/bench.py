@@ -160,9 +160,12 @@ def _train(model: nn.Module, spec: VGGSpec, images: Images, normalize: Callable,
     device = images.train_x.device.type
     for step in range(count):
         x, y = batch(spec, images, step)
+        probes.NoiseState(model, images.train_x.device)
         with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
             logits = model(normalize(x))
-        grads = torch.autograd.grad(F.cross_entropy(logits.float(), y), parameters)
+        loss = F.cross_entropy(logits.float(), y)
+        grads = torch.autograd.grad(loss, parameters)
+        torch.stack([loss.detach(), (logits.argmax(1) == y).float().mean()]).cpu()
         with torch.no_grad():
             torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
 
@@ -307,6 +310,7 @@ def growth(device: str) -> list[dict]:
 
 def run(device: str = "cpu", rounds: int = 7) -> dict:
     """Everything, with the hardware: keys `machine`, `items` and `growth`."""
+    torch.backends.cudnn.allow_tf32 = False  # as in training
     rates = {dtype: matrix_rate(dtype, device) for dtype in (torch.float32, torch.float64)}
     makers = (*_linear_items(device), *_vgg_items(device))
     items = [compare(item, device, rounds, rates) for item in tqdm(makers, desc="Comparing")]

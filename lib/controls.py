@@ -67,9 +67,9 @@ def measure(
 
 
 def random_direction(grads: list[Tensor]) -> list[Tensor]:
-    """A Gaussian direction as long as the gradient, the same at every call."""
-    generator = torch.Generator(grads[0].device).manual_seed(0)
-    drawn = [torch.randn(g.shape, generator=generator, device=g.device, dtype=g.dtype) for g in grads]
+    """A Gaussian direction as long as the gradient, the same at every call and on every device."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(g.shape, generator=generator, dtype=g.dtype).to(g.device) for g in grads]
     return torch._foreach_mul(drawn, (probes.norm(grads) / probes.norm(drawn)).item())
 
 
@@ -160,7 +160,7 @@ def top_eigenvalue(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance
     operator = LinearOperator((size, size), matvec=product, dtype=flat.detach().cpu().numpy().dtype)
     start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
     try:
-        return float(eigsh(operator, 1, which="LA", v0=start, tol=tolerance, maxiter=60, return_eigenvectors=False)[0])
+        return float(eigsh(operator, 1, which="LA", v0=start, tol=tolerance, maxiter=10, return_eigenvectors=False)[0])
     except ArpackNoConvergence:
         return float("nan")
 

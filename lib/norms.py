@@ -143,10 +143,22 @@ class _LpNormalize(torch.autograd.Function):
             of_y.addcmul_(y, _per_channel(of_norm / (count * norm), y))
         else:
             torch.abs(y, out=work)
-            where = (work == _per_channel(_largest(work), y)).nonzero(as_tuple=True)
-            ties = torch.bincount(where[1], minlength=len(norm))
-            of_y.index_put_(where, y[where].sign() * (of_norm / ties)[where[1]], accumulate=True)
+            largest = work == _per_channel(_largest(work), y)
+            (_add_at_all if y.is_cuda else _add_at_few)(of_y, y, largest, of_norm)
         return of_y, of_gamma, of_beta, None
+
+
+def _add_at_few(of_y: Tensor, y: Tensor, largest: Tensor, of_norm: Tensor) -> None:
+    """Add a channel's `of_norm` times the sign of y to of_y where `largest`, shared equally; fast where few are."""
+    where = largest.nonzero(as_tuple=True)
+    ties = torch.bincount(where[1], minlength=len(of_norm))
+    of_y.index_put_(where, y[where].sign() * (of_norm / ties)[where[1]], accumulate=True)
+
+
+def _add_at_all(of_y: Tensor, y: Tensor, largest: Tensor, of_norm: Tensor) -> None:
+    """The same without asking how many there are, for which a GPU would have to wait."""
+    share = of_norm / largest.sum(_rest(y))
+    of_y.add_(torch.where(largest, y.sign() * _per_channel(share, y), 0))
 
 
 class LpNorm(nn.Module):

@@ -167,7 +167,7 @@ class Activations:
     """Watches the inputs of every ReLU: what its layer's normalization (and noise) hands on.
 
     `units` channels of each watched layer are drawn once from `seed`. Use as a context
-    manager around training and read it right after the forward pass it is about.
+    manager around training and read it right after the forward pass it is about, before which `watching` was true.
     """
 
     def __init__(self, model: nn.Sequential, units: int, seed: int) -> None:
@@ -176,6 +176,7 @@ class Activations:
         self._chosen: dict[nn.Module, Tensor] = {}
         self._values: dict[nn.Module, Tensor] = {}
         self._units = units
+        self.watching = True
 
     def __enter__(self) -> Activations:
         self._hooks = [relu.register_forward_pre_hook(self._keep) for relu in self._relus]
@@ -186,7 +187,7 @@ class Activations:
             hook.remove()
 
     def _keep(self, relu: nn.Module, inputs: tuple[Tensor]) -> None:
-        if not relu.training:
+        if not (self.watching and relu.training):
             return
         (a,) = inputs
         if relu not in self._chosen:

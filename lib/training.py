@@ -174,12 +174,15 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             x, y = batch(spec, images, step)
             x = normalize(x)
             noise = probes.NoiseState(model, here)
+            activations.watching = store.due("moments_step", step) or store.due("histogram_step", step)
             with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
                 logits = model(x)
             logits = logits.to(x.dtype)
             loss = F.cross_entropy(logits, y)
             grads = list(torch.autograd.grad(loss, parameters))
-            store.put(step, loss=loss.detach(), accuracy=(logits.argmax(1) == y).float().mean())
+            right = (logits.argmax(1) == y).to(loss.dtype).mean()
+            found = torch.stack([loss.detach(), right]).cpu()  # one copy from a GPU, not two
+            store.put(step, loss=found[0], accuracy=found[1])
             if not math.isfinite(store.arrays["loss"][step]):
                 break
             if store.due("moments_step", step):

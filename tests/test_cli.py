@@ -78,6 +78,25 @@ def test_record_makes_one_seed_of_everything_first(store, monkeypatch):
     assert set(experiments.unique(figures, "paper")) <= set(asked)
 
 
+def test_record_with_other_images_stands_in_at_paper_scale(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweeps, "ensure", lambda needed, *_: asked.extend(needed))
+    cli.main(["record", "fig-4", "--device", "cpu", "--data", "cifar10-jpeg"])
+    assert {spec.data for spec in asked} == {"cifar10-jpeg"} and len(asked) == 6
+    assert all(spec.data == "cifar10" for spec in experiments.unique(["fig-4"], "paper"))
+    (store / "committed" / records.file_name(asked[0])).touch()
+    assert experiments.unique(["fig-4"], "paper").count(asked[0]) == 1
+    (store / "committed" / records.file_name(asked[0].but(data="cifar10"))).touch()
+    assert all(spec.data == "cifar10" for spec in experiments.unique(["fig-4"], "paper"))
+
+
+def test_record_takes_what_is_cached(store, capsys):
+    cli.main(["run", "fig-9", "--scale", "smoke", "--jobs", "1"])
+    assert not list((store / "committed").glob("*.nc"))
+    cli.main(["record", "fig-9", "--scale", "smoke", "--device", "cpu"])
+    assert "2 of 2 records are in" in capsys.readouterr().out
+
+
 def test_what_record_makes_at_paper_scale_runs_when_small():
     small = {
         "width": 1 / 32, "data": "synthetic", "train_images": 64, "batch_size": 16, "steps": 3, "eval_images": 20, "step_lengths": (1.0,),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
 
+from lib import norms
 from lib.errors import UsageError
 from lib.norms import EPS, ActivationNoise, BatchNorm, LpNorm, NoisyBatchNorm, make_norm
 from lib.specs import Noise
@@ -101,6 +102,22 @@ def test_other_readings_of_the_lp_formula_value_by_value(p):
         assert torch.autograd.gradcheck(
             lambda y, gamma, beta, layer=layer: functional_call(layer, {"gamma": gamma, "beta": beta}, y), inputs, eps=1e-7, atol=1e-6
         )
+
+
+def test_both_ways_to_the_gradient_of_the_largest_value():
+    # One of them runs on a GPU only; zeros, where all values tie, and a NaN included.
+    y = batch((4, 3, 2, 2)).round(decimals=0)
+    y[:, 1] = 0
+    for bad in (0.0, math.nan):
+        y[0, 2, 0, 0] = bad
+        size = y.abs()
+        largest = size == size.amax((0, 2, 3))[:, None, None]
+        found = [batch((4, 3, 2, 2), 1) for _ in range(2)]
+        of_norm = torch.tensor([2.0, 3.0, -1.0], dtype=y.dtype)
+        norms._add_at_few(found[0], y, largest, of_norm)
+        norms._add_at_all(found[1], y, largest, of_norm)
+        torch.testing.assert_close(found[0], found[1], equal_nan=True)
+        assert not torch.equal(found[0], batch((4, 3, 2, 2), 1))
 
 
 def test_lp_norm_evaluates_with_running_statistics():
