@@ -123,6 +123,37 @@ def count(entries: list[dict[str, Any]]) -> dict[str, int]:
     return {verdict: sum(row["verdict"] == verdict for row in entries) for verdict in VERDICTS}
 
 
+#: The paper's theses, and the beginnings of the ids of what bears on each; the first that fits is a claim's own.
+THEMES = {
+    "With BatchNorm networks train faster, and at more step sizes and initial weights": (
+        "fig-1a", "fig-1b", "fig-5-linear-batchnorm", "prose-larger-steps", "prose-largest-step", "prose-step", "prose-init",
+    ),
+    "Test accuracies": ("acc-",),
+    "Stable distributions are not the reason": ("fig-1c", "fig-2", "fig-8", "prose-nois"),
+    "BatchNorm does not reduce internal covariate shift": ("fig-3",),
+    "It makes the landscape smoother: VGG and a ResNet": ("fig-4", "fig-11", "prose-two-orders", "prose-random", "prose-arch"),
+    "It makes the landscape smoother: deep linear networks": ("fig-10",),
+    "Other normalizations train as well": ("fig-5", "prose-l1-better"),
+    "Other normalizations make the landscape smoother, too": ("fig-12", "fig-13"),
+    "Other normalizations do not stabilize distributions": ("prose-lp",),
+    "What the theorems need holds in training": ("prose-reduction", "prose-sigma", "prose-inner", "prose-condition"),
+    "Theorems, proofs and equations, as printed": ("thm-", "obs-", "lemma-", "fact-", "say-", "own-", "eq-"),
+}  # fmt: skip
+
+
+def theme(id: str) -> str:
+    """The thesis that claim `id` bears on."""
+    return next(title for title, beginnings in THEMES.items() if id.startswith(beginnings))
+
+
+def themes(entries: list[dict[str, Any]]) -> pd.DataFrame:
+    """How many rows of the ledger have each verdict, by thesis; verdicts that no row has are left out."""
+    found = {title: count([row for row in entries if theme(row["id"]) == title]) for title in THEMES}
+    table = pd.DataFrame(found).T
+    table = table.loc[:, table.any()].astype(str).replace("0", "")
+    return table.rename_axis("the paper says").reset_index()
+
+
 def rows(scale: str, device: str = "cpu") -> list[dict[str, Any]]:
     """Every claim's row at `scale`, empirical ones first, then those of the theory."""
     check_choice("scale", scale, experiments.SCALES)

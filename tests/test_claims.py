@@ -226,6 +226,15 @@ def entries():
     return ledger.rows("smoke")
 
 
+def test_every_claim_bears_on_a_thesis(entries):
+    assert {ledger.theme(row["id"]) for row in entries} == set(ledger.THEMES)
+    assert ledger.theme("fig-5-linear-batchnorm") != ledger.theme("fig-5-linear-l1")
+    table = ledger.themes(entries).set_index("the paper says")
+    numbers = table.replace("", "0").astype(int)
+    assert numbers.sum().to_dict() == {verdict: number for verdict, number in ledger.count(entries).items() if number}
+    assert numbers.loc["Test accuracies"].sum() == 8
+
+
 def test_ledger_has_every_key_and_nothing_reproduced_at_smoke_scale(entries):
     assert all(KEYS <= set(row) for row in entries)
     json.dumps(entries, allow_nan=False)
