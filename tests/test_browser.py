@@ -339,11 +339,13 @@ def test_the_ledger_sorts_and_leads_to_figures_that_lead_back(driver, book_site,
     page = f"{address(book_site)}/book/conclusions.html"
     _open(driver, page)
 
+    ledger = driver.find_element(By.CSS_SELECTOR, 'table:has([id="fig-4b"])')
+
     def verdicts():
-        return [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, ".bn-ledger tbody td:first-child")]
+        return [cell.text for cell in ledger.find_elements(By.CSS_SELECTOR, "tbody td:first-child")]
 
     unsorted = verdicts()
-    head = driver.find_element(By.CSS_SELECTOR, ".bn-ledger th button")
+    head = ledger.find_element(By.CSS_SELECTOR, "th button")
     head.click()
     up = verdicts()
     assert up == sorted(unsorted) != unsorted
