@@ -180,17 +180,15 @@ def execute(
     jobs: int = 1,
     threads: int = 1,
     root: Path = ROOT,
-    parameters: dict[str, str] | None = None,
 ) -> Iterator[str]:
     """Execute chapters with papermill, `jobs` at a time, and keep the results; yields their stems as they are done.
 
-    What took longest last time starts first. `parameters` go to the chapters beside SCALE and DEVICE. All chapters are
-    checked before the first one starts; raises `Failure` naming the chapter, the code cell and the error of
-    the first that fails, and stops the others.
+    What took longest last time starts first. All chapters are checked before the first one starts; raises `Failure`
+    naming the chapter, the code cell and the error of the first that fails, and stops the others.
     """
     check_choice("scale", scale, SCALES)
     check_choice("device", device, DEVICES)
-    values = {"SCALE": scale, "DEVICE": device} | (parameters or {})
+    values = {"SCALE": scale, "DEVICE": device}
     sources = {stem: read(stem, root, values) for stem in stems}
     stems = sorted(stems, key=lambda stem: -_seconds(executed(stem, scale, device, root)))
     work, identities = {}, {}

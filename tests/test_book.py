@@ -96,7 +96,7 @@ def test_parameters_replace_values_and_nothing_else(source, expected):
 
 def test_unknown_parameter_is_refused(built):
     with pytest.raises(UsageError, match=r"book/index.md has no parameter 'EPSILON', but: SCALE, DEVICE"):
-        list(execute(["index"], "smoke", "cpu", root=built, parameters={"EPSILON": "1"}))
+        read("index", built, {"EPSILON": "1"})
 
 
 def test_unknown_chapter_is_refused(built):
