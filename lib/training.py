@@ -154,6 +154,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
         )
     # The default for convolutions on a GPU is TF32; its error in a probe is to be measured first (`lib.controls.precision_errors`).
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")  # the default, but for some machines' environment
     images = images.to(device)
     normalize = images.normalizer(getattr(torch, spec.dtype))
     model = (vgg if spec.architecture == "vgg" else resnet)(spec).to(device).train()
