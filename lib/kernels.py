@@ -23,10 +23,14 @@ NORMS = {"none": NONE, "batchnorm": BATCHNORM, "l1": L1, "l2": L2, "linf": LINF}
 
 @_compiled
 def _product(a, b, out):
-    """out [p, r, 8] = a [p, q, 8] @ b [q, r, 8], lane by lane."""
+    """out [p, r, 8] = a [p, q, 8] @ b [q, r, 8], lane by lane; three columns at a time, which share what is read of `a`."""
+    last = b.shape[1] - 1
     for i in range(a.shape[0]):
-        for j in range(b.shape[1]):
+        for j in range(0, last + 1, 3):
+            k, n = min(j + 1, last), min(j + 2, last)  # at the edge a column is found again
             s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+            t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = 0.0
+            u0 = u1 = u2 = u3 = u4 = u5 = u6 = u7 = 0.0
             for m in range(a.shape[1]):
                 s0 += a[i, m, 0] * b[m, j, 0]
                 s1 += a[i, m, 1] * b[m, j, 1]
@@ -36,8 +40,28 @@ def _product(a, b, out):
                 s5 += a[i, m, 5] * b[m, j, 5]
                 s6 += a[i, m, 6] * b[m, j, 6]
                 s7 += a[i, m, 7] * b[m, j, 7]
+                t0 += a[i, m, 0] * b[m, k, 0]
+                t1 += a[i, m, 1] * b[m, k, 1]
+                t2 += a[i, m, 2] * b[m, k, 2]
+                t3 += a[i, m, 3] * b[m, k, 3]
+                t4 += a[i, m, 4] * b[m, k, 4]
+                t5 += a[i, m, 5] * b[m, k, 5]
+                t6 += a[i, m, 6] * b[m, k, 6]
+                t7 += a[i, m, 7] * b[m, k, 7]
+                u0 += a[i, m, 0] * b[m, n, 0]
+                u1 += a[i, m, 1] * b[m, n, 1]
+                u2 += a[i, m, 2] * b[m, n, 2]
+                u3 += a[i, m, 3] * b[m, n, 3]
+                u4 += a[i, m, 4] * b[m, n, 4]
+                u5 += a[i, m, 5] * b[m, n, 5]
+                u6 += a[i, m, 6] * b[m, n, 6]
+                u7 += a[i, m, 7] * b[m, n, 7]
             out[i, j, 0], out[i, j, 1], out[i, j, 2], out[i, j, 3] = s0, s1, s2, s3
             out[i, j, 4], out[i, j, 5], out[i, j, 6], out[i, j, 7] = s4, s5, s6, s7
+            out[i, k, 0], out[i, k, 1], out[i, k, 2], out[i, k, 3] = t0, t1, t2, t3
+            out[i, k, 4], out[i, k, 5], out[i, k, 6], out[i, k, 7] = t4, t5, t6, t7
+            out[i, n, 0], out[i, n, 1], out[i, n, 2], out[i, n, 3] = u0, u1, u2, u3
+            out[i, n, 4], out[i, n, 5], out[i, n, 6], out[i, n, 7] = u4, u5, u6, u7
 
 
 @_compiled
@@ -46,6 +70,54 @@ def _transpose(a, out):
         for j in range(a.shape[1]):
             for lane in range(LANES):
                 out[j, i, lane] = a[i, j, lane]
+
+
+@_compiled
+def _gather(values, networks, out):
+    """out [k, d, d, 8] = the `networks` [8] of values [k, S, d, d], one a lane."""
+    for layer in range(out.shape[0]):
+        for lane in range(LANES):
+            for i in range(out.shape[1]):
+                for m in range(out.shape[2]):
+                    out[layer, i, m, lane] = values[layer, networks[lane], i, m]
+
+
+@_compiled
+def _scatter(values, lane, out, network):
+    """out [k, S, d, d] of one network = one lane of values [k, d, d, 8]."""
+    for layer in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            for m in range(values.shape[2]):
+                out[layer, network, i, m] = values[layer, i, m, lane]
+
+
+@_compiled
+def _move(w, direction, distances, step):
+    """w -= distances [8] times direction, all [k, d, d, 8], in two passes.
+
+    In one pass the two roundings could be fused into one; so the point one step size away is bit for bit the one that training goes to.
+    """
+    for layer in range(w.shape[0]):
+        for i in range(w.shape[1]):
+            for m in range(w.shape[2]):
+                for lane in range(LANES):
+                    step[layer, i, m, lane] = distances[lane] * direction[layer, i, m, lane]
+    for layer in range(w.shape[0]):
+        for i in range(w.shape[1]):
+            for m in range(w.shape[2]):
+                for lane in range(LANES):
+                    w[layer, i, m, lane] -= step[layer, i, m, lane]
+
+
+@_compiled
+def _squared_distance(a, b, out):
+    """out [8] = |a - b|^2 of a, b [k, d, d, 8]."""
+    out[:] = 0.0
+    for layer in range(a.shape[0]):
+        for i in range(a.shape[1]):
+            for m in range(a.shape[2]):
+                for lane in range(LANES):
+                    out[lane] += (a[layer, i, m, lane] - b[layer, i, m, lane]) ** 2
 
 
 @_compiled
@@ -198,6 +270,7 @@ def _sampled(norm, outputs, samples, rounded, longest, y, scale, slope):
 def _normalize(norm, gamma, count, samples, rounded, longest, which, used, outputs, y, scale, slope):
     """A layer's outputs [d, d+1, 8] become gamma (y - mean) / n(y); n and dn/dV go to `scale` and `slope`."""
     units, width, _ = outputs.shape
+    factor = np.empty(LANES)
     if norm == L1 or norm == LINF:
         rows, rows_scale, rows_slope = np.empty((units, width)), np.empty(units), np.empty((units, width))
         for lane in range(used):
@@ -215,14 +288,17 @@ def _normalize(norm, gamma, count, samples, rounded, longest, which, used, outpu
                     scale[i, lane] += outputs[i, j, lane] * outputs[i, j, lane]
             for lane in range(LANES):
                 scale[i, lane] = np.sqrt(scale[i, lane] / count)
+                factor[lane] = 1 / (count * scale[i, lane])
             for j in range(kept):
                 for lane in range(LANES):
-                    slope[i, j, lane] = outputs[i, j, lane] / (count * scale[i, lane])
+                    slope[i, j, lane] = outputs[i, j, lane] * factor[lane]
             slope[i, kept:] = 0.0
     for i in range(units):
+        for lane in range(LANES):
+            factor[lane] = gamma / scale[i, lane]
         for j in range(width - 1):
             for lane in range(LANES):
-                outputs[i, j, lane] *= gamma / scale[i, lane]
+                outputs[i, j, lane] *= factor[lane]
         outputs[i, width - 1] = 0.0
 
 
@@ -230,7 +306,7 @@ def _normalize(norm, gamma, count, samples, rounded, longest, which, used, outpu
 def _normalize_back(gamma, normalized, scale, slope, delta):
     """The gradient with respect to a normalization's outputs becomes that with respect to its inputs."""
     units, width, _ = delta.shape
-    along = np.empty(LANES)
+    along, factor = np.empty(LANES), np.empty(LANES)
     for i in range(units):
         along[:] = 0.0
         for j in range(width):
@@ -238,11 +314,12 @@ def _normalize_back(gamma, normalized, scale, slope, delta):
                 along[lane] += delta[i, j, lane] * normalized[i, j, lane]
         for lane in range(LANES):
             along[lane] /= scale[i, lane]
-        for j in range(width):
+            factor[lane] = gamma / scale[i, lane]
+        for j in range(width - 1):
             for lane in range(LANES):
-                # The mean is subtracted: nothing comes back through the last column.
-                direct = delta[i, j, lane] * (gamma / scale[i, lane]) if j < width - 1 else 0.0
-                delta[i, j, lane] = direct - along[lane] * slope[i, j, lane]
+                delta[i, j, lane] = delta[i, j, lane] * factor[lane] - along[lane] * slope[i, j, lane]
+        for lane in range(LANES):  # the mean is subtracted: nothing but the scale comes back through the last column
+            delta[i, width - 1, lane] = -along[lane] * slope[i, width - 1, lane]
 
 
 @_compiled
@@ -253,12 +330,12 @@ def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples,
     """
     layers, units = w.shape[:2]
     width = inputs.shape[2]
-    size = layers * units * width * LANES
-    q = work[:size].reshape(layers, units, width, LANES)
-    slope = work[size : 2 * size].reshape(layers, units, width, LANES)
     scale = np.empty((layers, units, LANES))
-    error, delta = np.empty((units, width, LANES)), np.empty((units, width, LANES))
-    turned_w, turned_q = np.empty((units, units, LANES)), np.empty((width, units, LANES))
+    # All of it from `work`, which begins where a cache line does: vectors that straddle two take half as long again.
+    blocks = work[: (2 * layers + 3) * units * width * LANES].reshape(2 * layers + 3, units, width, LANES)
+    q, slope, error, delta = blocks[:layers], blocks[layers : 2 * layers], blocks[2 * layers], blocks[2 * layers + 1]
+    turned_q = blocks[2 * layers + 2].reshape(width, units, LANES)
+    turned_w = work[blocks.size : blocks.size + units * units * LANES].reshape(units, units, LANES)
     for lane in range(LANES):
         q[0, :, :, lane] = inputs[which[lane]]
     for layer in range(layers - 1):
@@ -288,56 +365,67 @@ def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples,
 
 
 def workspace(layers: int, units: int) -> int:
-    """How many numbers `along` needs to work with. They are lent: memory that is new at every call costs more than the sums."""
-    return 2 * layers * units * LANES * (2 * units + 1)
+    """How many numbers `gradients` and `along` need to work with. They are lent: memory that is new at every call costs more than the sums."""
+    return units * LANES * (4 * layers * units + (2 * layers + 3) * (units + 1) + units)
 
 
 @_compiled
-def along(
-    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, direction, distances, work, keep, loss, change, there
-):
-    """Loss [C, S] (without the floor) and |g(W - t v) - v| [C, S] at distances t [C] along `direction` v [k, S, d, d].
+def gradients(norm, gamma, count, inputs, targets, samples, rounded, longest, weights, first, last, work, loss, out):
+    """Loss [S] (without the floor) and gradient `out` [k, S, d, d] at weights [k, S, d, d], of the networks first ... last - 1.
 
-    `there` [k, S, d, d] receives the gradient g at distance number `keep`. Network s belongs to data set s % D;
-    inputs and targets are [D, d, d+1], and for l1 and linf `samples` [D, d+1, n], `rounded` the same in float32 and
-    `longest` [D] the largest norm of a sample; `work` is `workspace` numbers for intermediate results. Moved weights and gradients exist for eight
-    networks at a time only: copies of all of them would cost more than the arithmetic.
+    Network s belongs to data set s % D; inputs and targets are [D, d, d+1], and for l1 and linf `samples` [D, d+1, n],
+    `rounded` the same in float32 and `longest` [D] the largest norm of a sample; `work` is `workspace` numbers.
     """
-    layers, networks, units, _ = weights.shape
-    points = networks * len(distances)
-    size = layers * units * units * LANES
-    w, g = work[:size].reshape(layers, units, units, LANES), work[size : 2 * size].reshape(layers, units, units, LANES)
-    rest = work[2 * size :]
+    layers, _, units, _ = weights.shape
+    blocks = work[: 2 * layers * units * units * LANES].reshape(2, layers, units, units, LANES)
+    w, g, rest = blocks[0], blocks[1], work[blocks.size :]
     y = np.empty((units, samples.shape[2]), np.float32)
-    which, losses = np.empty(LANES, np.int64), np.empty(LANES)
-    for start in range(0, points, LANES):
-        used = min(LANES, points - start)
+    networks, which, losses = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES)
+    for start in range(first, last, LANES):
+        used = min(LANES, last - start)
         for lane in range(LANES):
-            length, network = divmod(start + min(lane, used - 1), networks)  # spare lanes repeat the last
-            which[lane] = network % len(inputs)
-            # In two passes, so that the two roundings are not fused into one: the point one step size
-            # away is then bit for bit the one that training goes to.
-            distance = distances[length]
-            for layer in range(layers):
-                for i in range(units):
-                    for m in range(units):
-                        w[layer, i, m, lane] = distance * direction[layer, network, i, m]
-            for layer in range(layers):
-                for i in range(units):
-                    for m in range(units):
-                        w[layer, i, m, lane] = weights[layer, network, i, m] - w[layer, i, m, lane]
+            networks[lane] = start + min(lane, used - 1)  # spare lanes repeat the last
+            which[lane] = networks[lane] % len(inputs)
+        _gather(weights, networks, w)
         _backpropagate(
             norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, rest, losses, g
         )
         for lane in range(used):
-            length, network = divmod(start + lane, networks)
-            loss[length, network] = losses[lane]
-            squares = 0.0
-            for layer in range(layers):
-                for i in range(units):
-                    for m in range(units):
-                        moved = g[layer, i, m, lane] - direction[layer, network, i, m]
-                        squares += moved * moved
-            change[length, network] = np.sqrt(squares)
-            if length == keep:
-                there[:, network] = g[:, :, :, lane]
+            loss[networks[lane]] = losses[lane]
+            _scatter(g, lane, out, networks[lane])
+
+
+@_compiled
+def along(
+    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, first, last, work, loss, there,
+    direction, distances, keep, change,
+):
+    """Loss [C S] (without the floor) and |g(W - t v) - v| [C S] at distances t [C] along `direction` v [k, S, d, d].
+
+    Of the C S points, sorted by distance, those from `first` to `last` - 1. `there` [k, S, d, d] receives the gradient g
+    at distance number `keep`. The rest as in `gradients`. Moved weights and gradients exist for eight
+    networks at a time only: copies of all of them would cost more than the arithmetic.
+    """
+    layers, population, units, _ = weights.shape
+    blocks = work[: 4 * layers * units * units * LANES].reshape(4, layers, units, units, LANES)
+    w, g, v, step, rest = blocks[0], blocks[1], blocks[2], blocks[3], work[blocks.size :]
+    y = np.empty((units, samples.shape[2]), np.float32)
+    networks, which, losses = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES)
+    moved, squares = np.empty(LANES), np.empty(LANES)
+    for start in range(first, last, LANES):
+        used = min(LANES, last - start)
+        for lane in range(LANES):
+            length, networks[lane] = divmod(start + min(lane, used - 1), population)
+            which[lane] = networks[lane] % len(inputs)
+            moved[lane] = distances[length]
+        _gather(weights, networks, w)
+        _gather(direction, networks, v)
+        _move(w, v, moved, step)
+        _backpropagate(
+            norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, rest, losses, g
+        )
+        _squared_distance(g, v, squares)
+        for lane in range(used):
+            loss[start + lane], change[start + lane] = losses[lane], np.sqrt(squares[lane])
+            if (start + lane) // population == keep:
+                _scatter(g, lane, there, networks[lane])

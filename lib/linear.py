@@ -12,6 +12,11 @@ per-sample form is `lib.models.deep_linear`, which the tests compare both with.
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 
@@ -23,6 +28,12 @@ try:
     from lib import kernels
 except ImportError:  # no numba, as on many a GPU machine: the tensor operations do without
     kernels = None
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of a process; by its number, for a fork has the pool but not its threads."""
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 class LinearProblem:
@@ -38,10 +49,11 @@ class LinearProblem:
         parts = [self._moments(*gaussian_regression(seed, spec.samples, spec.dim)) for seed in range(spec.seeds)]
         self.inputs, self.targets, self.floor, self.samples = (torch.stack(part).to(device) for part in zip(*parts))
         self.weights = torch.stack([glorot_weights(spec, seed) for seed in range(spec.seeds)], 1).to(device)
-        self._rounded = self.samples.float()
-        self._longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
         self.compiled = kernels is not None and torch.device(device).type == "cpu"
-        self._work = torch.empty(kernels.workspace(spec.layers, spec.dim), dtype=torch.float64) if self.compiled else None
+        if self.compiled:
+            longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
+            self._data = (self.inputs, self.targets, self.samples, self.samples.float(), longest)
+        self._work: list[Tensor] = []
         self._repeated: dict[int, LinearProblem] = {}
 
     @staticmethod
@@ -108,23 +120,47 @@ class LinearProblem:
 
     def gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Loss [S] and its gradient [k, S, d, d] at weights [k, S, d, d]."""
-        if self.compiled:
-            loss, _, gradient = self._compiled(weights, weights, weights.new_zeros(1), keep=0)
-            return loss[0], gradient
-        return self._for(weights.shape[1])._tensor_gradient(weights)
+        if not self.compiled:
+            return self._for(weights.shape[1])._tensor_gradient(weights)
+        loss, gradient = weights.new_empty(weights.shape[1]), torch.empty_like(weights)
+        self._run(kernels.gradients, weights, loss, gradient)
+        return loss.view(-1, self.spec.seeds).add_(self.floor).flatten(), gradient
 
-    def _compiled(
-        self, weights: Tensor, direction: Tensor, distances: Tensor, keep: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What `lib.kernels.along` finds: losses [C, S], changes [C, S] and a gradient [k, S, d, d]."""
-        loss = weights.new_empty(len(distances), weights.shape[1])
-        change, there = torch.empty_like(loss), torch.empty_like(weights)
-        data = (self.inputs, self.targets, self.samples, self._rounded, self._longest)
-        points = (weights.contiguous(), direction.contiguous(), distances, self._work)
-        arrays = [tensor.numpy() for tensor in (*data, *points, loss, change, there)]
+    def along(self, weights: Tensor, direction: Tensor, distances: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+        """At W - t v for distances t [C] along a direction v [k, D, d, d] from weights W [k, D, d, d].
+
+        Loss [C, D], |g(W - t v) - v|_2 [C, D] over all layers, and the gradient g [k, D, d, d] at distance number `keep`.
+        """
+        if self.compiled:
+            loss = weights.new_empty(len(distances), self.spec.seeds)
+            change, there = torch.empty_like(loss), torch.empty_like(weights)
+            rest = (direction.contiguous().numpy(), distances.numpy(), keep, change.view(-1).numpy())
+            self._run(kernels.along, weights, loss.view(-1), there, *rest)
+            return loss.add_(self.floor), change, there
+        moved = weights[:, None] - distances[None, :, None, None, None] * direction[:, None]
+        loss, gradients = self.gradient(moved.flatten(1, 2))
+        gradients = gradients.unflatten(1, (len(distances), -1))
+        change = (gradients - direction[:, None]).square().sum((0, 3, 4)).sqrt()
+        return loss.view(len(distances), -1), change, gradients[:, keep]
+
+    def _run(self, kernel: Callable, weights: Tensor, loss: Tensor, out: Tensor, *rest: object) -> None:
+        """Run a kernel over all points, of which `loss` has one number each, on as many threads as torch has."""
+        # With l_1 and l_inf every network costs the same; the others come eight at the price of one.
+        grain = 1 if self.spec.norm in ("l1", "linf") else kernels.LANES
+        share = grain * -(-len(loss) // (grain * torch.get_num_threads()))
+        bounds = [(first, min(first + share, len(loss))) for first in range(0, len(loss), share)]
         kind = (kernels.NORMS[self.spec.norm], self.spec.gamma, self.spec.samples)
-        kernels.along(*kind, *arrays[:9], keep, *arrays[9:])
-        return loss + self.floor.repeat(weights.shape[1] // self.spec.seeds), change, there
+        data = [tensor.numpy() for tensor in (*self._data, weights.contiguous())]
+        while len(self._work) < len(bounds):
+            self._work.append(torch.empty(kernels.workspace(self.spec.layers, self.spec.dim), dtype=torch.float64))
+
+        def part(number: int) -> None:
+            kernel(*kind, *data, *bounds[number], self._work[number].numpy(), loss.numpy(), out.numpy(), *rest)
+
+        others = [_pool(os.getpid()).submit(part, number) for number in range(1, len(bounds))]
+        part(0)
+        for other in others:
+            other.result()
 
     def _tensor_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         inputs, outputs, norms = self._forward(weights)
@@ -161,13 +197,7 @@ def landscape(problem: LinearProblem, weights: Tensor, gradient: Tensor) -> tupl
     spec = problem.spec
     distances = spec.step_size * torch.tensor(spec.step_lengths, dtype=weights.dtype, device=weights.device)
     keep = spec.step_lengths.index(1.0) if 1.0 in spec.step_lengths else -1
-    if problem.compiled:
-        loss, change, there = problem._compiled(weights, gradient, distances, keep)
-    else:
-        moved = weights[:, None] - distances[None, :, None, None, None] * gradient[:, None]
-        loss, gradients = problem.gradient(moved.flatten(1, 2))
-        loss, gradients = loss.view(len(distances), -1), gradients.unflatten(1, (len(distances), -1))
-        change, there = (gradients - gradient[:, None]).square().sum((0, 3, 4)).sqrt(), gradients[:, keep]
+    loss, change, there = problem.along(weights, gradient, distances, keep)
     return loss, change, None if keep < 0 else (loss[keep], there)
 
 

@@ -1,5 +1,8 @@
 """Deep linear networks by their moments, against the plain network and its samples."""
 
+import multiprocessing
+
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +78,43 @@ def test_compiled_loops_are_the_tensor_operations(norm, copies):
     weights = torch.randn(shape, generator=generator, dtype=torch.float64)
     for ours, theirs in zip(problem.gradient(weights), problem._for(weights.shape[1])._tensor_gradient(weights)):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12 * theirs.abs().max().item())
+
+
+@pytest.fixture
+def threads():
+    usual = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_threads_change_no_bit(norm, threads):
+    problem = LinearProblem(SPEC.but(norm=norm, step_lengths=(0.5, 1.0, 2.0, 4.0)))
+    _, gradient = problem.gradient(problem.weights)
+
+    def results() -> list[torch.Tensor]:
+        loss, change, ahead = linear.landscape(problem, problem.weights, gradient)
+        return [*problem.gradient(problem.weights), loss, change, *ahead]
+
+    threads(1)
+    alone = results()
+    threads(3)
+    for one, three in zip(alone, results()):
+        assert torch.equal(one, three)
+    assert len(problem._work) > 1  # more than one did work
+
+
+def test_a_fork_has_threads_of_its_own(threads):
+    threads(2)
+    problem = LinearProblem(SPEC.but(norm="l1"))
+    expected, _ = problem.gradient(problem.weights)
+    with multiprocessing.get_context("fork").Pool(1) as fork:
+        loss = fork.apply_async(_loss, (problem,)).get(timeout=60)
+    assert torch.equal(torch.from_numpy(loss), expected)
+
+
+def _loss(problem: LinearProblem) -> np.ndarray:
+    return problem.gradient(problem.weights)[0].numpy()
 
 
 @pytest.mark.parametrize("norm", ["l1", "linf"])
