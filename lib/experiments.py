@@ -56,8 +56,8 @@ _LINEAR = {
         layers=8, samples=100, steps=61, seeds=2, step_lengths=(0.01, 1.0, 30.0), landscape_every=10,
         shift_every=10, histogram_every=30,
     ),
-    "laptop": LinearSpec(landscape_every=25, histogram_every=1_000),
-    "paper": LinearSpec(landscape_every=1, histogram_every=1_000),
+    "laptop": LinearSpec(seeds=16, landscape_every=25, histogram_every=1_000),
+    "paper": LinearSpec(seeds=16, landscape_every=1, histogram_every=1_000),
 }  # fmt: skip
 # Accuracies need long runs and no probes; on a CPU bfloat16 makes them twice as fast.
 _NO_PROBES = {"landscape_every": 0, "shift_every": 0, "moments_every": 0, "histogram_every": 0}

@@ -296,8 +296,8 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
     "controls": ("controls", "The gradient's change, measured in eight ways", beyond.controls),
     "precision": ("controls", "Error of the landscape probe by precision", beyond.precision),
     "linear-gamma": ("linear-gamma", "Training loss with the scale of l1", losses),
-    "accuracy": ("accuracy", "Test accuracy at full width, bfloat16", beyond.accuracy),
-    "accuracy-half": ("accuracy-half", "Test accuracy at half width, bfloat16", beyond.accuracy),
+    "accuracy": ("accuracy", "Test accuracy at full width", beyond.accuracy),
+    "accuracy-half": ("accuracy-half", "Test accuracy at half width", beyond.accuracy),
 }  # fmt: skip
 
 
@@ -323,7 +323,7 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
     experiment, title, function = FIGURES[name]
     curves = experiments.load(experiment, scale, device)
     if not curves:
-        return HTML(f"<p><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>")
+        return HTML(f'<p id="figure-{name}"><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>')
     rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]
     says = [f"{row['paper']} {ledger.sentence(row)}" for row in rows]
     items = "".join(

@@ -5,6 +5,7 @@ The same evaluation feeds the tests, the numbers in the prose, the captions, the
 
 from __future__ import annotations
 
+import functools
 import html
 import math
 from collections.abc import Callable, Iterable
@@ -36,8 +37,13 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def verdict(claim: claims.Claim, values: np.ndarray, network: str) -> str:
-    """reproduced, partly or not reproduced, by the claim's rule; too few seeds are at most partly."""
+    """reproduced, partly or not reproduced, by the claim's rule; too few seeds are at most partly.
+
+    Where a seed has nothing to measure the claim is not testable: both networks diverged, or one that it is about does not train.
+    """
     mean, low, high = interval(values)
+    if not np.isfinite(mean):
+        return "not testable"
     if claim.side == "within":
         near = abs(mean - claim.bound) <= claims.WITHIN
         certain = near and claim.bound - low <= claims.WITHIN and high - claim.bound <= claims.WITHIN
@@ -50,6 +56,9 @@ def verdict(claim: claims.Claim, values: np.ndarray, network: str) -> str:
     return "reproduced" if certain and len(values) >= ENOUGH_SEEDS[network] else "partly"
 
 
+_UNMEASURED = {"value": None, "low": None, "high": None, "seeds": 0, "scale": None, "data": None, "records": []}
+
+
 def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, Any]:
     """The claim's row of the ledger at `scale`.
 
@@ -57,15 +66,14 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
     Values of claims with `log` are factors.
     """
     row: dict[str, Any] = {"id": claim.id, "where": claim.where, "paper": claim.paper, "rule": claim.rule}
+    if claim.measure is None:
+        return row | _UNMEASURED | {"scale": scale, "verdict": "not testable"}
     runs = experiments.specs(claim.experiment, scale)
-    wanted = [claim.curve] if claim.curve else list(runs)
+    wanted = list(claim.curves or runs)
     curves = experiments.load(claim.experiment, scale, device)
     seeds = set.intersection(*(set(curves[label].seed.values.tolist()) if label in curves else set() for label in wanted))
     if not seeds:
-        return row | {
-            "value": None, "low": None, "high": None, "seeds": 0, "scale": scale, "data": None,
-            "records": [], "verdict": "not measured yet",
-        }  # fmt: skip
+        return row | _UNMEASURED | {"scale": scale, "verdict": "not measured yet"}
     common = {label: curves[label].sel(seed=sorted(seeds)) for label in wanted}
     values = claim.measure(common)
     about = common[wanted[0]]
@@ -102,11 +110,26 @@ def _measured(row: dict[str, Any], form: str = ".3g") -> str:
     return f"{row['value']:{form}}{ends}"
 
 
+def undecided(row: dict[str, Any]) -> bool:
+    """Whether the interval of an empirical row contains its claim's bound, so that the seeds tell neither."""
+    claim = _claims().get(row["id"])
+    return claim is not None and row["verdict"] != "reproduced" and claim.undecided(row["low"], row["high"])
+
+
+@functools.cache
+def _claims() -> dict[str, claims.Claim]:
+    return {claim.id: claim for claim in claims.CLAIMS}
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return row["verdict"] + (", undecided" if undecided(row) else "")
+
+
 def sentence(row: dict[str, Any]) -> str:
     """A ledger row's verdict with its number, interval and rule, for captions and prose."""
     if row["value"] is None:
         return f"{row['verdict'].capitalize()}."
-    return f"{row['verdict'].capitalize()}: {_measured(row)} ({row['rule']}; {row['seeds']} seeds)."
+    return f"{_verdict(row).capitalize()}: {_measured(row)} ({row['rule']}; {row['seeds']} seeds)."
 
 
 def lines(ids: Iterable[str], scale: str, device: str = "cpu") -> str:
@@ -127,16 +150,20 @@ def count(entries: list[dict[str, Any]]) -> dict[str, int]:
 THEMES = {
     "With BatchNorm networks train faster, and at more step sizes and initial weights": (
         "fig-1a", "fig-1b", "fig-5-linear-batchnorm", "prose-larger-steps", "prose-largest-step", "prose-step", "prose-init",
+        "prose-diverges",
     ),
-    "Test accuracies": ("acc-",),
+    "Accuracies": ("acc-", "prose-fits"),
     "Stable distributions are not the reason": ("fig-1c", "fig-2", "fig-8", "prose-nois"),
-    "BatchNorm does not reduce internal covariate shift": ("fig-3",),
-    "It makes the landscape smoother: VGG and a ResNet": ("fig-4", "fig-11", "prose-two-orders", "prose-random", "prose-arch"),
-    "It makes the landscape smoother: deep linear networks": ("fig-10",),
-    "Other normalizations train as well": ("fig-5", "prose-l1-better"),
-    "Other normalizations make the landscape smoother, too": ("fig-12", "fig-13"),
+    "BatchNorm does not reduce internal covariate shift": ("fig-3", "prose-shift", "prose-artifact"),
+    "It makes the landscape smoother: VGG and a ResNet": (
+        "fig-4", "fig-11", "prose-two-orders", "prose-early", "prose-random", "prose-arch", "prose-gradient-size-fig-4",
+    ),
+    "It makes the landscape smoother: deep linear networks": ("fig-10", "prose-gradient-size-fig-10"),
+    "Other normalizations train as well": ("fig-5", "prose-l1-"),
+    "Other normalizations make the landscape smoother, too": ("fig-12", "fig-13", "prose-as-smooth"),
     "Other normalizations do not stabilize distributions": ("prose-lp",),
     "What the theorems need holds in training": ("prose-reduction", "prose-sigma", "prose-inner", "prose-condition"),
+    "Other remarks": ("fig-9", "prose-flat"),
     "Theorems, proofs and equations, as printed": ("thm-", "obs-", "lemma-", "fact-", "say-", "own-", "eq-"),
 }  # fmt: skip
 
@@ -147,9 +174,9 @@ def theme(id: str) -> str:
 
 
 def themes(entries: list[dict[str, Any]]) -> pd.DataFrame:
-    """How many rows of the ledger have each verdict, by thesis; verdicts that no row has are left out."""
-    found = {title: count([row for row in entries if theme(row["id"]) == title]) for title in THEMES}
-    table = pd.DataFrame(found).T
+    """How many rows of the ledger have each verdict, by thesis, and how many are undecided; verdicts that no row has are left out."""
+    groups = {title: [row for row in entries if theme(row["id"]) == title] for title in THEMES}
+    table = pd.DataFrame({title: count(group) | {"undecided": sum(map(undecided, group))} for title, group in groups.items()}).T
     table = table.loc[:, table.any()].astype(str).replace("0", "")
     return table.rename_axis("the paper says").reset_index()
 
@@ -165,10 +192,10 @@ def table(entries: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": [row["id"] for row in entries],
-            "verdict": [row["verdict"] for row in entries],
-            "where": [row["where"] for row in entries],
             "the paper": [row["paper"] for row in entries],
+            "verdict": [_verdict(row) for row in entries],
             "measured": [_measured(row) for row in entries],
+            "where": [row["where"] for row in entries],
             "seeds": [row["seeds"] or "" for row in entries],
             "scale": [row["scale"] for row in entries],
         }
@@ -178,18 +205,27 @@ def table(entries: list[dict[str, Any]]) -> pd.DataFrame:
 def page(entries: list[dict[str, Any]], figure_of: Callable[[str], str]) -> HTML:
     """The ledger as an HTML table, a row a claim, which carries its id as anchor and leads to `figure_of` it.
 
-    A script of the book sorts it by a click on a column's head.
+    Below a number stands what it is. A script of the book sorts the table by a click on a column's head.
     """
     shown = table(entries).drop(columns="claim")
-    where = list(shown.columns).index("where")
+    where, measured = (list(shown.columns).index(name) for name in ("where", "measured"))
     head = "".join(f"<th>{name}</th>" for name in shown.columns)
     body = ""
     for row, cells in zip(entries, shown.values.tolist()):
         texts = [html.escape(str(value)) for value in cells]
+        texts[measured] += f"<br><small>{html.escape(_what(row))}</small>" if texts[measured] else ""
         texts[where] = f'<a href="{figure_of(row["id"])}">{texts[where]}</a>'
         tds = "".join(f"<td>{text}</td>" for text in texts)
         body += f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">{tds}</tr>'
     return HTML(f'<table class="bn-ledger mathjax_process"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def _what(row: dict[str, Any]) -> str:
+    """What a row's value is: a claim's measure; of the theory the largest residual or, where there are exceptions, their share."""
+    claim = _claims().get(row["id"])
+    if claim is not None:
+        return claim.what
+    return "largest relative residual" if row["verdict"] == "reproduced" else "share of the trials that it fails on"
 
 
 #: Page of the ledger.
@@ -204,8 +240,8 @@ def link(id: str) -> str:
 #: The claims that the README names, all on committed records.
 HEADLINES = (
     "fig-1a", "fig-1b", "acc-bn-half", "acc-standard-half", "prose-larger-steps", "prose-largest-step", "prose-initialization",
-    "fig-1c", "fig-2", "prose-noise-prevents-training", "fig-3-vgg-cosine", "fig-3-vgg-l2", "fig-4a", "fig-4b", "fig-4c",
-    "prose-two-orders", "prose-random-directions",
+    "fig-1c-shape", "fig-2", "prose-noise-prevents-training", "fig-3-vgg-cosine", "fig-3-vgg-l2", "fig-4a", "fig-4b", "fig-4c",
+    "prose-gradient-size-fig-4", "prose-two-orders", "prose-random-directions",
 )  # fmt: skip
 
 
@@ -216,7 +252,7 @@ def summary(scale: str) -> str:
         row = evaluate(claim, scale)
         spec = from_canonical(next(iter(experiments.load(claim.experiment, scale).values())).attrs["spec"])
         on = f"{spec.width:g}x width, {spec.steps:,} steps, {row['seeds']} seeds"
-        cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, row["verdict"])
+        cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, _verdict(row))
         shown.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
     images = experiments.DESCRIPTIONS[from_canonical(next(iter(experiments.load("fig-4", scale).values())).attrs["spec"]).data]
     return "\n".join(

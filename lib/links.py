@@ -23,11 +23,13 @@ def _drawn() -> list[tuple[str, str]]:
 def figure(id: str) -> str:
     """Where the figure about claim `id` is: the one of that name, else the first one made from the same runs.
 
-    Statements of the theory are in their chapter.
+    Statements of the theory, and the equations of its proofs, are in their chapters' lists.
     """
     known = {claim.id: claim.experiment for claim in claims.CLAIMS}
+    if id not in known:
+        return "proofs.html#proofs-equations" if id.startswith("eq-") else "theory.html#theory-verdicts"
     places = [(page, name) for page, name in _drawn() if FIGURES[name][0] == known.get(id)]
     if not places:
-        return "theory.html"
+        return "conclusions.html#not-settled"
     page, name = max(places, key=lambda place: len(place[1]) if id.startswith(place[1]) else 0)
     return f"{page}#figure-{name}"

@@ -61,8 +61,13 @@ def moment_change(curve: xr.Dataset, moment: str) -> np.ndarray:
         return change / (np.sqrt(var) if moment == "mean" else var)
 
 
+def gradient_norm(curve: xr.Dataset) -> xr.DataArray:
+    """|g|_2 at the probed steps."""
+    return curve.grad_norm
+
+
 QUANTITIES = {
-    "loss band": loss_band, "gradient change": grad_change, "relative gradient change": relative_change,
+    "gradient norm": gradient_norm, "loss band": loss_band, "gradient change": grad_change, "relative gradient change": relative_change,
     "effective smoothness": smoothness,
 }  # fmt: skip
 
@@ -70,9 +75,9 @@ QUANTITIES = {
 # --- measures: one value a seed ----------------------------------------------------------
 
 
-def _tail(curve: xr.Dataset, name: str) -> xr.DataArray:
-    """The last quarter of training, with a value in place of divergence."""
-    tail = curve[name].isel(step=slice(-(curve.sizes["step"] // 4 or 1), None))
+def _tail(curve: xr.Dataset, name: str, part: float = 1 / 4) -> xr.DataArray:
+    """The last part of training, with a value in place of divergence."""
+    tail = curve[name].isel(step=slice(-(int(part * curve.sizes["step"]) or 1), None))
     return tail.where(np.isfinite(tail), CHANCE if name == "accuracy" else curve[name].isel(step=0))
 
 
@@ -83,6 +88,20 @@ def late(curve: xr.Dataset, name: str) -> xr.DataArray:
 
 def late_difference(name: str, one: str, other: str) -> Measure:
     return lambda curves: (late(curves[one], name) - late(curves[other], name)).values
+
+
+def steps_ratio(one: str, other: str, level: float, window: int = 50) -> Measure:
+    """log10 of the ratio of the steps it takes to a training accuracy of `level`, averaged over `window` steps.
+
+    A network that does not get there counts with all its steps.
+    """
+
+    def steps(curve: xr.Dataset) -> np.ndarray:
+        accuracy = curve.accuracy.fillna(CHANCE).rolling(step=min(window, curve.sizes["step"])).mean()
+        reached = (accuracy >= level).transpose("seed", "step").values
+        return np.where(reached.any(1), reached.argmax(1) + 1, reached.shape[1])
+
+    return lambda curves: np.log10(steps(curves[one]) / steps(curves[other]))
 
 
 def final(name: str, label: str) -> Measure:
@@ -106,6 +125,39 @@ def log_ratio(quantity: str, one: str, other: str, part: slice = slice(None)) ->
     def measure(curves: Curves) -> np.ndarray:
         values = [QUANTITIES[quantity](curves[label]).isel(landscape_step=part) for label in (one, other)]
         return _log_of_ratio(*values).median("landscape_step").values
+
+    return measure
+
+
+def change_ratio_at_distance(one: str, other: str) -> Measure:
+    """log10 of the ratio of the gradient's changes at the farthest distance that both networks were probed at: median over steps."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        order = ("seed", "landscape_step", "step_length")
+        changes, distances = [], []
+        for curve in (curves[one], curves[other]):
+            step_size = from_canonical(curve.attrs["spec"]).step_size
+            changes.append(curve.grad_change.transpose(*order).values)
+            distances.append((curve.step_length * step_size * curve.grad_norm).transpose(*order).values)
+        reach = np.minimum(distances[0][..., -1], distances[1][..., -1])
+        there = [np.full(reach.shape, np.nan) for _ in changes]
+        for at in np.ndindex(*reach.shape):
+            for values, distance, change in zip(there, distances, changes):
+                values[at] = np.interp(reach[at], [0, *distance[at]], [0, *change[at]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(there[0] / there[1])
+        return np.nanmedian(np.where(np.isfinite(ratio), ratio, np.nan), 1)
+
+    return measure
+
+
+def early_over_late(quantity: str, one: str, other: str) -> Measure:
+    """log10 of quantity(one) / quantity(other) in the first third of the probed steps, minus that in the last."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        third = -(-curves[one].sizes["landscape_step"] // 3)
+        first, last = (log_ratio(quantity, one, other, part)(curves) for part in (slice(0, third), slice(-third, None)))
+        return first - last
 
     return measure
 
@@ -148,11 +200,16 @@ def moment_ratio(moment: str, one: str, other: str) -> Measure:
     return measure
 
 
-def linear_loss_ratio(one: str, other: str) -> Measure:
-    """log10 of the ratio of losses, averaged over the last quarter of training (in log10)."""
+def deviation(label: str) -> Measure:
+    """log10 of the deviation of activations over the batch: median over steps, layers and units."""
+    return lambda curves: np.log10(curves[label].activation_var).median(_but_seed(curves[label].activation_var)).values / 2
+
+
+def linear_loss_ratio(one: str, other: str, part: float = 1 / 4) -> Measure:
+    """log10 of the ratio of losses, averaged over the last part of training (in log10)."""
 
     def late(curve: xr.Dataset) -> xr.DataArray:
-        return np.log10(_tail(curve, "loss")).mean("step")
+        return np.log10(_tail(curve, "loss", part)).mean("step")
 
     return lambda curves: (late(curves[one]) - late(curves[other])).values
 
@@ -223,16 +280,16 @@ def settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(values), np.stack([late(curves[label], "accuracy").values for label in labels])
 
 
-def largest_step(one: str, other: str) -> Measure:
-    """log10 of the ratio of the largest step sizes at which late training accuracy is above twice chance."""
+def largest(norm: str) -> Measure:
+    """log10 of the largest step size at which late training accuracy is above twice chance."""
 
-    def largest(curves: Curves, norm: str) -> np.ndarray:
+    def measure(curves: Curves) -> np.ndarray:
         sizes, accuracy = settings(curves, norm)
         usable = accuracy > 2 * CHANCE
         # Where none is usable, the largest one that is lies below all of them.
-        return np.where(usable.any(0), (sizes[:, None] * usable).max(0), sizes[0] ** 2 / sizes[1])
+        return np.log10(np.where(usable.any(0), (sizes[:, None] * usable).max(0), sizes[0] ** 2 / sizes[1]))
 
-    return lambda curves: np.log10(largest(curves, one) / largest(curves, other))
+    return measure
 
 
 def sensitivity(one: str, other: str) -> Measure:

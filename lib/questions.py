@@ -58,6 +58,21 @@ def _lengths(claim: str, places: list[int]) -> Callable[[Curves], np.ndarray]:
     )
 
 
+def _early(claim: str) -> Callable[[Curves], np.ndarray]:
+    """A landscape claim's measure on the first tenth of training."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        tenth = -(-next(iter(curves.values())).sizes["landscape_step"] // 10)
+        return claims.get(claim).measure({name: curve.isel(landscape_step=slice(tenth)) for name, curve in curves.items()})
+
+    return measure
+
+
+def _if_trained(label: str, measure: Callable[[Curves], np.ndarray]) -> Callable[[Curves], np.ndarray]:
+    """NaN for seeds of network `label` that do not leave chance: a plateau is flat, and says nothing about smoothing."""
+    return lambda curves: np.where(measures.late(curves[label], "accuracy").values > 2 * measures.CHANCE, measure(curves), np.nan)
+
+
 def _linear(claim: str, size: str) -> Callable[[Curves], np.ndarray]:
     return _named(claim, none=f"none, {size}", batchnorm=f"batchnorm, {size}")
 
@@ -72,7 +87,9 @@ ANSWERS: tuple[Answer, ...] = (
         Answer(
             "The average l_p norm of what?", "a unit over the batch", other, claim, "lp-formula",
             _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, unit"}),
-            _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, {formula}"}),
+            _if_trained(f"{norm}, {formula}", _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, {formula}"}))
+            if claim.startswith("fig-12")
+            else _named(claim, none="none", batchnorm="batchnorm", **{norm: f"{norm}, {formula}"}),
         )
         for formula, other in (("sample", "whole images"), ("sum", "a sum instead"))
         for norm in LP_NORMS
@@ -89,6 +106,23 @@ ANSWERS: tuple[Answer, ...] = (
             _named(claim, none="none, as assumed", batchnorm="batchnorm, as assumed"), _lengths(claim, [0, -1]),
         )
         for claim in ("fig-4a", "fig-4b", "fig-4c")
+    ),
+    *(
+        Answer("Which part of training?", "all of it", "the first tenth", claim, experiment, claims.get(claim).measure, _early(claim))
+        for experiment, found in (
+            ("fig-4", ("fig-4a", "fig-4b", "fig-4c")),
+            ("fig-10", ("fig-10a", "fig-10b", "fig-10c")),
+            ("fig-12", tuple(f"fig-12d-{norm}" for norm in LP_NORMS)),
+            ("fig-13", tuple(f"fig-13d-{norm}" for norm in LP_NORMS)),
+        )
+        for claim in found
+    ),
+    *(
+        Answer(
+            "Figure 11: compared at the same what?", "multiple of the gradient, in units of its norm", "distance", f"fig-11-{size}", "fig-11",
+            claims.get(f"fig-11-{size}").measure, measures.change_ratio_at_distance(f"none, {size}", f"batchnorm, {size}"),
+        )
+        for size in experiments.PREDICTIVENESS_STEP_SIZES
     ),
     Answer(
         "Which batch does the probe use?", "the step's own", "the next one", "fig-4b", "controls",

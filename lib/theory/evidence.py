@@ -12,7 +12,7 @@ TOLERANCE = 1e-10
 RULE = (
     "true: no trial that meets the statement's hypotheses is off by more than 1e-10 of the size of its terms (0.25 for "
     "the growth exponent); conditional: some are, but none of those that meet the added condition, and one trial in a hundred or more "
-    "meets it; false: otherwise, so the formula itself has to change"
+    "meets it; false: otherwise. A condition that only says in other words that the statement holds is none"
 )
 VERDICTS = {"true": "reproduced", "conditional": "partly", "false": "not reproduced", None: "not testable"}
 

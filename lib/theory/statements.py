@@ -32,8 +32,8 @@ _THEOREMS = (
     Statement(
         "thm-4.2-second", "Theorem 4.2, second display",
         r"the same with $g^\top H g$ for $v^\top H v$, if $H$ preserves the relative norms of $g$ and $v$",
-        "layers", theorems.theorem_4_2_second, condition=r"exactly where $v^\top H v \le g^\top H g$",
-        note="That H orders the two vectors as the Euclidean norm does is not enough: |v| <= |g| is needed too, which |gamma| <= sigma gives.",
+        "layers", theorems.theorem_4_2_second, condition=r"$|\gamma|\le\sigma_j$ as well, so that $\|v\|\le\|g\|$",
+        note=r"The hypothesis is read as: $H$ orders the two vectors as the Euclidean norm does. Without any hypothesis the display holds exactly where $v^\top H v \le g^\top H g$.",
     ),
     Statement(
         "obs-4.3-activations", "Observation 4.3, activations",
@@ -77,9 +77,9 @@ _SENTENCES = (
     Statement("say-any-lipschitz", "before Theorem 4.1", "without assumptions the gradient with BatchNorm is smaller", "layers", theorems.smaller_gradient, condition=r"guaranteed where $|\gamma|\le\sigma_j$; exactly where $\gamma^2/\sigma_j^2$ times the share of $\|g\|^2$ that $P$ keeps is at most 1"),
     Statement("say-additive", "before Theorem 4.1", r"there is a reduction even at $\gamma=\sigma_j$", "layers", theorems.reduction_without_scaling, note="Strict wherever dL/dgamma or dL/dbeta is not 0."),
     Statement("say-quadratic-growth", "after Theorem 4.1", r"$\langle\mathbf 1,\partial\mathcal L/\partial y\rangle^2$ grows quadratically in the dimension", "numbers", theorems.quadratic_growth, condition="a summed loss whose per-sample gradients have a mean other than 0", counterexample="an averaged loss: per-sample gradients 1/m give <1, g>^2 = 1 for every m", note="As a share of |g|^2 the mean term never grows: it is at most 1."),
-    Statement("say-bounded-away", "after Theorem 4.1", r"$\langle g,\hat y_j\rangle^2$ is bounded away from 0", "numbers", theorems.bounded_away, condition="gamma is not stationary", note="<g, yhat> is the gradient of gamma, which training drives to 0."),
+    Statement("say-bounded-away", "after Theorem 4.1", r"$\langle g,\hat y_j\rangle^2$ is bounded away from 0", "numbers", theorems.bounded_away, note=r"$\langle g,\hat y_j\rangle$ is the gradient of $\gamma$, which training drives to 0."),
     Statement("say-psd", "after Theorem 4.2", "the Hessian is positive semi-definite for piecewise-linear networks with a convex loss", "layers", theorems.positive_semidefinite, condition="no further BatchNorm follows; almost everywhere (the kinks have no Hessian)"),
-    Statement("say-inner-positive", "after Theorem 4.2", r"$\langle\hat y_j,g\rangle>0$ if the negative gradient points to the minimum", "numbers", theorems.towards_minimum, condition=r"exactly where $\partial\widehat{\mathcal L}/\partial\gamma>0$, that is where a smaller $\gamma$ would do better"),
+    Statement("say-inner-positive", "after Theorem 4.2", r"$\langle\hat y_j,g\rangle>0$ if the negative gradient points to the minimum", "numbers", theorems.towards_minimum, note=r"It holds exactly where $\partial\widehat{\mathcal L}/\partial\gamma>0$, that is where a smaller $\gamma$ would do better."),
     Statement("say-more-predictive", "after Theorem 4.2", r"if the forms of $H$ and $\langle\hat y_j,g\rangle$ are non-negative, the form with BatchNorm is the smaller", "layers", theorems.more_predictive, condition=r"guaranteed where $v^\top H v\le g^\top H g$ and $|\gamma|\le\sigma_j$ as well"),
     Statement("say-scale-invariance", "proof of Lemma 4.5", r"$\mathrm{BN}((aW)x)=\mathrm{BN}(Wx)$ for $a>0$", "layers", theorems.scale_invariance),
     Statement("own-gradients", "our remark", r"$\langle g,\hat y_j\rangle=\partial\widehat{\mathcal L}/\partial\gamma$ and $\langle\mathbf 1,g\rangle=\partial\widehat{\mathcal L}/\partial\beta$", "layers", theorems.own_gradients),
