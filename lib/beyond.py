@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from lib import drawing, measures
 from lib.drawing import Curves
 from lib.records import from_canonical
 
 
+def late_accuracies(axes: Axes, curves: Curves, norm: str) -> np.ndarray:
+    """Draw one network's late training accuracy against a setting, whose values [n] are returned; a cross is a seed that diverged."""
+    values, accuracy = measures.settings(curves, norm)
+    drawing.lines(axes, values, accuracy.T, norm)
+    lost = np.stack([~np.isfinite(curves[f"{norm}, {value:g}"].accuracy.isel(step=-1).values) for value in values])
+    for marker, size, which in (("o", 4, ~lost), ("x", 7, lost)):
+        axes.plot(values, np.where(which, accuracy, np.nan), marker, ms=size, color=drawing.COLOURS[norm])
+    return values
+
+
 def settings(curves: Curves, axis: str) -> Figure:
     """Late training accuracy against a setting, with and without BatchNorm; labels are "norm, value"."""
     figure, ((axes,),) = drawing.figure(1, 1, 6.5, 3.2)
     for norm in ("none", "batchnorm"):
-        values, accuracy = measures.settings(curves, norm)
-        drawing.lines(axes, values, accuracy.T, norm)
-        axes.plot(values, accuracy, "o", ms=4, color=drawing.COLOURS[norm])
-        drawing.ticks(axes, values)
+        drawing.ticks(axes, late_accuracies(axes, curves, norm))
     axes.axhline(measures.CHANCE, color="black", lw=0.8, ls=":")
     drawing.label(axes, "", axis, "late training accuracy")
     drawing.legend(figure, axes)
@@ -96,7 +103,7 @@ _LINES = {"float32": "-", "tf32": "-.", "bfloat16": "--"}
 
 def precision(curves: Curves) -> Figure:
     """Relative error of loss change, gradient change and beta against float64, median over step lengths."""
-    figure, row = drawing.figure(1, 3, 10.5, 3.2)
+    figure, row = drawing.figure(1, 3, 8.8, 3.0)
     titles = (("loss_change", "change of the loss"), ("grad_change", "change of the gradient"), ("beta", "effective smoothness"))
     for axes, (name, title) in zip(row[0], titles):
         for label, curve in curves.items():
@@ -142,7 +149,6 @@ def growth(rows: list[dict]) -> Figure:
             panel.plot(x, y[-1] * x / x[-1], ":", color=colours[name], lw=0.8)
         drawing.label(panel, axis.replace("_", " "), "", "", log=True)
         drawing.ticks(panel, np.array(sorted({row["value"] for row in rows if row["axis"] == axis})))
-        panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in grid.ravel()[len(axes_) :]:
         panel.set_visible(False)
     for panel in grid[:, 0]:

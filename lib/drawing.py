@@ -13,7 +13,7 @@ import xarray as xr
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
 Curves = dict[str, xr.Dataset]
 COLOURS = {
@@ -27,6 +27,8 @@ NAMES = {
 #: What may stand behind the norm in a curve's label, beside a step size.
 DETAILS = {"gamma": "$\\gamma = \\sqrt{\\pi/2}$", "augmented": "augmented"}
 LINES = dict.fromkeys(("0.5", *DETAILS), "--") | {"0.03": ":"}
+#: In deep linear networks l2 is BatchNorm but for the first layer: dashes let one be seen below the other.
+OWN_LINES = {"l2": (0, (4, 3))}
 STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
 
 
@@ -38,7 +40,7 @@ def figure(rows: int, columns: int, width: float = 9.0, height: float = 3.1) -> 
 
 def style(label: str) -> dict:
     norm, _, detail = label.partition(", ")
-    return {"color": COLOURS[norm], "linestyle": LINES.get(detail, "-")}
+    return {"color": COLOURS[norm], "linestyle": LINES.get(detail, OWN_LINES.get(norm, "-"))}
 
 
 def name(label: str) -> str:
@@ -68,12 +70,34 @@ def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
 
 
+class _Plain(LogFormatterSciNotation):
+    """Labels of a logarithmic axis, without powers of ten where the numbers are short."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        return f"{x:g}" if text and 1e-3 <= x < 1e4 else text
+
+
 def label(axes: Axes, title: str, x: str, y: str, log: bool = False) -> None:
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_Plain())
+        axes.yaxis.set_minor_formatter(_Plain(labelOnlyBase=False))
+
+
+def focus(axes: Axes, medians: np.ndarray, room: float = 100) -> None:
+    """End a logarithmic axis at `room` times what lies between the 5 % and 95 % quantiles of medians, and say so if anything lies outside."""
+    finite = medians[np.isfinite(medians) & (medians > 0)]
+    if not finite.size:
+        return
+    ends = np.quantile(finite, (0.05, 0.95)) * (1 / room, room)
+    low, high = axes.get_ylim()
+    if low < ends[0] or high > ends[1]:
+        axes.set_ylim(max(low, ends[0]), min(high, ends[1]))
+        axes.text(0.98, 0.97, "some seeds leave the axis", transform=axes.transAxes, ha="right", va="top", fontsize=7)
 
 
 def ticks(axes: Axes, values: np.ndarray) -> None:

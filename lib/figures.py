@@ -24,6 +24,10 @@ from lib.errors import check_choice
 from lib.records import from_canonical
 
 
+#: With more seeds than this, lines would hide one another.
+MANY = 8
+
+
 def _training(axes: Axes, curves: Curves, name: str, log: bool = False) -> None:
     for label, curve in curves.items():
         x, y = drawing.smooth(curve[name], "step", curve.sizes["step"] // 60)
@@ -132,9 +136,11 @@ def landscape(curves: Curves) -> Figure:
     """Loss, gradient change and effective smoothness along the gradient (Figures 4, 10, 12, 13).
 
     Bands run from the lowest to the highest value over all step lengths (median over seeds);
-    the third panel is the largest effective smoothness, one thin line a seed.
+    the third panel is the largest effective smoothness, one thin line a seed, or median and quartiles if there are `MANY`. Its axis keeps to the
+    medians over seeds: single ones can be astronomically rough.
     """
-    figure, ((a, b, c),) = drawing.figure(1, 3, 10.5, 3.4)
+    figure, ((a, b, c),) = drawing.figure(1, 3, 8.8, 3.1)
+    medians = []
     for label, curve in curves.items():
         steps = curve.landscape_step.values
         for axes, name in ((a, "landscape_loss"), (b, "grad_change")):
@@ -142,11 +148,18 @@ def landscape(curves: Curves) -> Figure:
             axes.fill_between(steps, low, high, color=drawing.COLOURS[label], alpha=0.3, lw=0.8, label=drawing.name(label))
             axes.plot(steps, high, color=drawing.COLOURS[label], lw=0.8)
             axes.plot(steps, low, color=drawing.COLOURS[label], lw=0.8)
-        drawing.lines(c, steps, measures.smoothness(curve).transpose("seed", "landscape_step").values, label, log=True)
+        smoothness = measures.smoothness(curve).transpose("seed", "landscape_step").values
+        medians.append(np.nanmedian(smoothness, 0))
+        if len(smoothness) <= MANY:
+            drawing.lines(c, steps, smoothness, label, log=True)
+        else:
+            c.fill_between(steps, *np.nanquantile(smoothness, (0.25, 0.75), axis=0), color=drawing.COLOURS[label], alpha=0.25, lw=0)
+            c.plot(steps, medians[-1], lw=1.8, label=drawing.name(label), **drawing.style(label))
     first = next(iter(curves.values())).step_length.values
     drawing.label(a, f"(a) loss, {first[0]:g} to {first[-1]:g} step sizes", "step", "loss", log=True)
     drawing.label(b, "(b) change of the gradient", "step", "$\\ell_2$ distance", log=True)
     drawing.label(c, "(c) effective $\\beta$-smoothness", "step", "largest $\\beta$", log=True)
+    drawing.focus(c, np.stack(medians))
     drawing.legend(figure, c, 5)
     return figure
 
@@ -154,7 +167,7 @@ def landscape(curves: Curves) -> Figure:
 def predictiveness(curves: Curves, moments: Iterable[float] = (0.1, 0.5, 0.9)) -> Figure:
     """Change of the gradient against the distance moved, at some shares of training (Figure 11)."""
     moments = list(moments)
-    figure, (row,) = drawing.figure(1, len(moments), 10.0, 3.2)
+    figure, (row,) = drawing.figure(1, len(moments), 8.8, 3.0)
     for label, curve in curves.items():
         step_size = from_canonical(curve.attrs["spec"]).step_size
         for axes, moment in zip(row, moments):
@@ -174,7 +187,7 @@ def step_sizes(curves: Curves) -> Figure:
     Each point is a seed's median over training: cosine of G and G', largest beta times step size, loss
     band. A cross is a seed that diverged; its median is over the steps before. Values above an axis sit on its upper edge.
     """
-    figure, row = drawing.figure(1, 3, 10.5, 3.2)
+    figure, row = drawing.figure(1, 3, 8.8, 3.0)
     panels = (
         ("cosine of $G$ and $G'$", False, 1.0, lambda curve: curve.shift_cosine.isel(layer=slice(1, None)).median(("shift_step", "layer"))),
         ("$\\beta \\times$ step size", True, 1e2, lambda curve: measures.smoothness(curve).median("landscape_step")),
@@ -201,7 +214,7 @@ def step_sizes(curves: Curves) -> Figure:
 
 def theorems(curves: Curves) -> Figure:
     """Terms of Theorems 4.1 and 4.2 over training: medians over layers and units, shares where a condition holds."""
-    figure, ((a, b, c),) = drawing.figure(1, 3, 10.5, 3.2)
+    figure, ((a, b, c),) = drawing.figure(1, 3, 8.8, 3.0)
     for (network, curve), colour in zip(curves.items(), (drawing.COLOURS["batchnorm"], drawing.COLOURS["noisy"])):
         x = curve.theorem_step.values / from_canonical(curve.attrs["spec"]).steps
         rest = [dim for dim in curve.theorem_removed.dims if dim not in ("seed", "theorem_step")]
@@ -216,7 +229,7 @@ def theorems(curves: Curves) -> Figure:
             axes.plot(x, rows.T, color=colour, lw=0.7, alpha=0.4, ls=line)
             label = network if axes is a else f"{network}: " + ("$\\langle\\hat y, g\\rangle > 0$" if line == "-" else "$v^THv \\leq g^THg$")
             axes.plot(x, rows.mean(0), color=colour, lw=1.8, ls=line, label=label)
-    drawing.label(a, "share of $\\|g\\|^2$ removed", "share of training", "")
+    drawing.label(a, "share of $\\|g\\|^2$ removed", "share of training", "", log=True)
     drawing.label(b, "$|\\gamma|/\\sigma$", "share of training", "", log=True)
     drawing.label(c, "share of units where it holds", "share of training", "")
     c.set_ylim(-0.03, 1.03)
@@ -225,15 +238,10 @@ def theorems(curves: Curves) -> Figure:
 
 
 def noise_strength(curves: Curves) -> Figure:
-    """Late training accuracy against the strength of Algorithm 1's noise, with and without BatchNorm."""
+    """Late training accuracy against the strength of Algorithm 1's noise, with and without BatchNorm; a cross is a seed that diverged."""
     figure, ((axes,),) = drawing.figure(1, 1, 6.5, 3.2)
     for norm in ("none", "batchnorm"):
-        group = {float(label.partition(", ")[2]): curve for label, curve in curves.items() if label.startswith(norm)}
-        strengths = sorted(group)
-        late = [group[s].accuracy.isel(step=slice(-(group[s].sizes["step"] // 4 or 1), None)) for s in strengths]
-        values = np.stack([part.mean("step", skipna=False).values for part in late], 1)
-        drawing.lines(axes, np.array(strengths), values, norm)
-        axes.plot(strengths, values.T, "o", ms=4, color=drawing.COLOURS[norm])
+        beyond.late_accuracies(axes, curves, norm)
     axes.axhline(measures.CHANCE, color="black", lw=0.8, ls=":")
     drawing.label(axes, "", "noise strength (1 is the paper's)", "late training accuracy")
     drawing.legend(figure, axes)
@@ -311,9 +319,12 @@ class Shown:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=130)
         image = base64.b64encode(buffer.getvalue()).decode()
+        anchor = f' id="figure-{self._name}"' if self._name else ""
+        # No narrower than this does a figure stay legible; on a phone it scrolls.
+        least = round(56 * self.figure.get_figwidth())
         return (
-            f'<figure class="bn-figure" id="figure-{self._name}"><div class="bn-scroll"><img alt="{html.escape(self._alt)}" '
-            f'src="data:image/png;base64,{image}"></div><figcaption>{self._caption}</figcaption></figure>'
+            f'<figure class="bn-figure"{anchor}><div class="bn-scroll"><img alt="{html.escape(self._alt)}" '
+            f'style="min-width: {least}px" src="data:image/png;base64,{image}"></div><figcaption>{self._caption}</figcaption></figure>'
         )
 
 

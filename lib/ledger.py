@@ -132,6 +132,21 @@ def sentence(row: dict[str, Any]) -> str:
     return f"{_verdict(row).capitalize()}: {_measured(row)} ({row['rule']}; {row['seeds']} seeds)."
 
 
+def outcome(beginnings: Iterable[str], scale: str, device: str = "cpu") -> HTML:
+    """What came out of the claims whose ids start so, a line a verdict; each number leads to its row."""
+    found = [evaluate(claim, scale, device) for claim in claims.CLAIMS if claim.id.startswith(tuple(beginnings))]
+    items = ""
+    for verdict in VERDICTS:
+        group = [row for row in found if row["verdict"] == verdict]
+        texts = []
+        for row in group:
+            number = (_measured(row) or row["id"]) + (", undecided" if undecided(row) else "")
+            texts.append(f'<li>{html.escape(row["paper"])} <a href="{link(row["id"])}">{number}</a></li>')
+        if texts:
+            items += f"<li><strong>{verdict.capitalize()}</strong> ({len(texts)})<ul>{''.join(texts)}</ul></li>"
+    return HTML(f'<ul class="bn-outcome">{items}</ul>')
+
+
 def lines(ids: Iterable[str], scale: str, device: str = "cpu") -> str:
     """A line a claim, "id: value [low, high], verdict" in two digits: what the regression tests compare."""
     found = []
@@ -217,7 +232,7 @@ def page(entries: list[dict[str, Any]], figure_of: Callable[[str], str]) -> HTML
         texts[where] = f'<a href="{figure_of(row["id"])}">{texts[where]}</a>'
         tds = "".join(f"<td>{text}</td>" for text in texts)
         body += f'<tr id="{row["id"]}" title="{html.escape(row["rule"])}">{tds}</tr>'
-    return HTML(f'<table class="bn-ledger mathjax_process"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    return HTML(f'<table class="bn-ledger bn-claims mathjax_process"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 
 def _what(row: dict[str, Any]) -> str:

@@ -112,7 +112,7 @@ def final_difference(name: str, one: str, other: str) -> Measure:
     return lambda curves: final(name, one)(curves) - final(name, other)(curves)
 
 
-def _log_of_ratio(one: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+def log_of_ratio(one: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     """log10(one / other), with a value where one of them has diverged; where both have, there is nothing to compare: NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log10(one.fillna(np.inf) / other.fillna(np.inf))
@@ -124,7 +124,7 @@ def log_ratio(quantity: str, one: str, other: str, part: slice = slice(None)) ->
 
     def measure(curves: Curves) -> np.ndarray:
         values = [QUANTITIES[quantity](curves[label]).isel(landscape_step=part) for label in (one, other)]
-        return _log_of_ratio(*values).median("landscape_step").values
+        return log_of_ratio(*values).median("landscape_step").values
 
     return measure
 
@@ -247,7 +247,7 @@ def control_ratio(name: str, one: str, other: str) -> Measure:
     def measure(curves: Curves) -> np.ndarray:
         parts = [curves[label][f"control_{name}"] for label in (one, other)]
         values = [part.max("step_length", skipna=False) if "step_length" in part.dims else part for part in parts]
-        return _log_of_ratio(*values).median("control_step").values
+        return log_of_ratio(*values).median("control_step").values
 
     return measure
 
@@ -268,7 +268,7 @@ def control_band_ratio(name: str, one: str, other: str) -> Measure:
     def measure(curves: Curves) -> np.ndarray:
         parts = [curves[label][f"control_{name}"] for label in (one, other)]
         bands = [part.max("step_length", skipna=False) - part.min("step_length", skipna=False) for part in parts]
-        return _log_of_ratio(*bands).median("control_step").values
+        return log_of_ratio(*bands).median("control_step").values
 
     return measure
 

@@ -180,13 +180,13 @@ def evaluate(answer: Answer, scale: str, device: str = "cpu") -> dict[str, str]:
         network = from_canonical(next(iter(curves.values())).attrs["spec"]).network
         values = measure(curves)
         verdicts.append(ledger.verdict(claim, values, network))
-        row[name] = f"{ledger.measured(claim, values)}: {verdicts[-1]}"
+        row[name] = ": ".join(filter(None, (ledger.measured(claim, values), verdicts[-1])))
     return row | {"same verdict": "yes" if verdicts[0] == verdicts[1] else "no"}
 
 
-def table(scale: str, device: str = "cpu") -> pd.DataFrame:
-    """Every answer's row."""
-    return pd.DataFrame([evaluate(answer, scale, device) for answer in ANSWERS])
+def table(scale: str, device: str = "cpu", question: str | None = None) -> pd.DataFrame:
+    """Every answer's row, or those to one question."""
+    return pd.DataFrame([evaluate(answer, scale, device) for answer in ANSWERS if question in (None, answer.question)])
 
 
 def show(scale: str, device: str = "cpu") -> HTML:

@@ -149,7 +149,7 @@ def obtain(spec: Spec, device: str = "cpu") -> xr.Dataset:
 def catalogue(folder: Path | None = None) -> pd.DataFrame:
     """The records in `folder` (the committed ones by default), a row for those that differ in the seed alone.
 
-    What was run, on what, by which code, and the minutes it took in all; "else" is whatever other field of the
+    What was run, on what, and the minutes it took in all; "else" is whatever other field of the
     spec has not its default, but for what is measured how often.
     """
     rows = []
@@ -167,7 +167,6 @@ def catalogue(folder: Path | None = None) -> pd.DataFrame:
                 "else": _else(spec),
                 "seeds": str(spec.seed) if isinstance(spec, VGGSpec) else f"0-{spec.seeds - 1}",
                 "data": getattr(spec, "data", "generated"),
-                "code": attrs["code"],
                 "minutes": attrs["seconds"] / 60,
             }
         )

@@ -1,5 +1,6 @@
 """Claims and experiments: rules, verdicts, intervals, and the ledger they add up to."""
 
+import html
 import json
 import math
 
@@ -128,6 +129,13 @@ def test_an_interval_that_contains_the_bound_is_undecided():
     assert not ledger.undecided(row | {"verdict": "reproduced", "low": 1.1}) and not ledger.undecided(row | {"id": "thm-4.1"})
 
 
+def test_outcomes_are_listed_by_verdict_and_linked():
+    text = ledger.outcome(["fig-4", "prose-flat"], "smoke").data
+    wanted = [claim for claim in claims.CLAIMS if claim.id.startswith(("fig-4", "prose-flat"))]
+    assert all(text.count(f'"conclusions.html#{claim.id}"') == 1 and html.escape(claim.paper) in text for claim in wanted)
+    assert "<strong>Not testable</strong> (1)<ul><li>Smoothing may lead" in text
+
+
 def test_rules_set_after_the_runs_say_so():
     assert claims.get("fig-1c-shape").rule.endswith("; set after the runs") and "after" not in claims.get("fig-4a").rule.rpartition(":")[2]
 
@@ -237,7 +245,9 @@ def test_every_claim_leads_to_a_figure_that_is_drawn(entries):
 def test_questions_are_answered_by_the_claims_own_measure():
     rows = questions.table("smoke")
     assert len(rows) == len(questions.ANSWERS) >= 20
+    # At smoke scale no l_p network leaves chance, and a plateau is no landscape.
     assert set(rows["same verdict"]) <= {"yes", "no"} and rows["as assumed"].str.contains(": ").all()
+    assert set(rows[~rows["otherwise"].str.contains(": ")]["otherwise"]) == {"not testable"}
     beta = rows[rows["other answer"] == "that of the farthest"].iloc[0]
     curves = experiments.load("variants", "smoke")
     expected = measures.log_ratio("effective smoothness", "none", "batchnorm")(

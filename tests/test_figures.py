@@ -14,7 +14,7 @@ from lib import experiments, figures, measures
 from lib.errors import UsageError
 from lib.specs import Noise
 from lib.widgets import source
-from lib.widgets.landscape import LandscapeExplorer
+from lib.widgets.landscape import LandscapeExplorer, log_ratios
 from lib.widgets.noise import NoiseExplorer
 
 
@@ -53,9 +53,25 @@ def test_the_explorer_ships_the_records_values(landscape):
     first = curves["none, 1e-08"]
     steps, lengths = first.sizes["landscape_step"], first.sizes["step_length"]
     values = np.frombuffer(landscape.values, "<f8")
-    assert values.size == 5 * 2 * 2 * steps * (2 * lengths + 1)
+    assert values.size == 5 * 2 * (2 * steps * (2 * lengths + 1) + 3 * lengths**2)
     sent = values[: 2 * steps * lengths].reshape(2, steps, lengths)
     np.testing.assert_allclose(sent, first.landscape_loss.transpose("seed", "landscape_step", "step_length"), rtol=1e-6)
+
+
+def test_the_explorers_ratios_are_the_claims():
+    curves = experiments.load("linear-step-size", "smoke")
+    pair = {norm: curves[f"{norm}, 1e-06"] for norm in ("none", "batchnorm")}
+    # A seed that diverged in the middle, and a whole one.
+    pair["none"] = pair["none"].copy(deep=True)
+    for name in ("landscape_loss", "grad_change", "grad_norm"):
+        pair["none"][name].transpose("seed", "landscape_step", ...)[0, 2:] = np.nan
+    found = log_ratios(pair)
+    last = pair["none"].sizes["step_length"] - 1
+    for quantity, name in enumerate(("loss band", "gradient change", "effective smoothness")):
+        for first, end in ((0, last), (1, last), (0, 1)):
+            part = {norm: curve.isel(step_length=slice(first, end + 1)) for norm, curve in pair.items()}
+            np.testing.assert_allclose(found[quantity, :, first, end], measures.log_ratio(name, "none", "batchnorm")(part), rtol=1e-12)
+    assert found[0, 0, 0, last] == measures.DIVERGED and np.isnan(found[:, :, last, 0]).all()
 
 
 def test_the_kernel_measures_another_step_size():

@@ -116,5 +116,5 @@ def verdict_table(results: Iterable[Result]) -> str:
     for found in results:
         statement, where = found.statement, found.statement.where.removeprefix("appendix C, ")
         cells = (where, statement.paper, f"{found.trials}", f"{found.worst:.0e}", found.with_eps or "")
-        lines.append("| " + " | ".join(cell.replace("|", "\\vert ") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cell.replace("\\|", "\\Vert ").replace("|", "\\vert ") for cell in cells) + " |")
     return "\n".join(lines)

@@ -72,7 +72,7 @@ const STYLE = `
 .bn-widget.bn-has-kernel .bn-live { display: flex; }
 `;
 
-// The widget's frame: style, controls, plots, legend, readout; `draw` runs when size or theme change.
+// The widget's frame: style, controls, plots, legend, readout and, if there is one, a caption; `draw` runs when size or theme change.
 function frame(el, plots, legend, caption) {
   const root = make("div", { class: "bn-widget" });
   const controls = make("div", { class: "bn-controls" });
@@ -82,8 +82,8 @@ function frame(el, plots, legend, caption) {
   for (const [name, colour] of legend) {
     key.append(make("span", {}, make("i", { style: `background:${colour}` }), name));
   }
-  const source = make("p", { class: "bn-caption" }, caption);
-  root.append(make("style", {}, STYLE), controls, make("div", { class: "bn-plots" }, ...canvases), key, readout, source);
+  root.append(make("style", {}, STYLE), controls, make("div", { class: "bn-plots" }, ...canvases), key, readout);
+  if (caption) root.append(make("p", { class: "bn-caption" }, caption));
   el.append(root);
   return { root, controls, canvases, readout };
 }

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anywidget
 import numpy as np
 import traitlets
 import xarray as xr
 
-from lib import experiments, training
+from lib import experiments, measures, training
 from lib.errors import Failure, UsageError, check_number
+from lib.probes import effective_smoothness
 from lib.specs import LinearSpec, VGGSpec, from_canonical
 from lib.widgets import source
 
 NORMS = ("none", "batchnorm")
 
 
+def log_ratios(pair: dict[str, xr.Dataset]) -> np.ndarray:
+    """log10 of none over BatchNorm for every range of step lengths, as the claims of Figures 4 and 10 measure it.
+
+    [quantity, seed, first length, last length]: loss band, gradient change and effective smoothness,
+    median over all probed steps; NaN where the last length comes before the first.
+    """
+    order = ("seed", "landscape_step", "step_length")
+    loss, change, beta = [], [], []
+    for norm in NORMS:
+        curve = pair[norm]
+        loss.append(curve.landscape_loss.transpose(*order))
+        change.append(curve.grad_change.transpose(*order))
+        step_size = from_canonical(curve.attrs["spec"]).step_size
+        beta.append(effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm).transpose(*order))
+    seeds, _, lengths = loss[0].shape
+    found = np.full((3, seeds, lengths, lengths), np.nan)
+
+    def widest(values: xr.DataArray, first: int) -> np.ndarray:
+        return np.maximum.accumulate(values.values[..., first:], -1)
+
+    for first in range(lengths):
+        wide = [[widest(part, first) for part in parts] for parts in (loss, change, beta)]
+        wide[0] = [high + widest(-part, first) for high, part in zip(wide[0], loss)]
+        for quantity, (one, other) in enumerate(wide):
+            ratio = measures.log_of_ratio(xr.DataArray(one), xr.DataArray(other)).values
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # where both have diverged at all steps
+                found[quantity, :, first, first:] = np.nanmedian(ratio, 1)
+    return found
+
+
 class LandscapeExplorer(anywidget.AnyWidget):
     """Sliders over the measured step sizes and step lengths of a "norm, step size" experiment.
 
     `curves` maps "none, SIZE" and "batchnorm, SIZE" to records that were probed at the same
-    lengths; about `points` of their probes are sent to the page. With a kernel, `measure`
+    lengths; about `points` of their probes are sent to the page, and the ratios of all. With a kernel, `measure`
     (the button) trains deep linear networks at another step size and adds it to the stops.
     """
 
@@ -67,6 +101,7 @@ class LandscapeExplorer(anywidget.AnyWidget):
                     dims = ["seed", "landscape_step", "step_length"][: 2 if name == "grad_norm" else 3]
                     array = thin[norm][name].transpose(*dims).values
                     parts.append(np.ascontiguousarray(array, dtype="<f8").tobytes())
+            parts.append(log_ratios(pair).astype("<f8").tobytes())
         self.runs = runs
         self.values = b"".join(parts)
 
