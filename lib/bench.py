@@ -122,7 +122,7 @@ def _linear_items(device: str) -> Iterator[Item]:
             spec.seeds, 1, spec.seeds * spec.layers * per_layer, torch.float64,
         )  # fmt: skip
         yield Item(
-            f"deep linear landscape, {norm}, a length", "deep copies, .item()",
+            f"deep linear landscape, {norm}, per length", "deep copies, .item()",
             lambda problem=problem, gradient=gradient: linear.landscape(problem, problem.weights, gradient),
             lambda model=model, x=x, y=y: plain.landscape(model, squared, x, y, 1e-6, LENGTHS),
             spec.seeds * len(spec.step_lengths), len(LENGTHS), spec.seeds * len(spec.step_lengths) * spec.layers * per_layer,
@@ -130,12 +130,12 @@ def _linear_items(device: str) -> Iterator[Item]:
         )  # fmt: skip
         if norm == "batchnorm":
             yield Item(
-                "deep linear landscape, batchnorm, a length", "torch.func: vmap over lengths",
+                "deep linear landscape, batchnorm, per length", "torch.func: vmap over lengths",
                 lambda problem=problem, gradient=gradient: linear.landscape(problem, problem.weights, gradient),
                 _functional_landscape(model, squared, x, y, spec), spec.seeds * len(spec.step_lengths), len(spec.step_lengths),
             )  # fmt: skip
             yield Item(
-                "deep linear covariate shift, batchnorm", "a deep copy and a gradient a layer",
+                "deep linear covariate shift, batchnorm", "a deep copy and a gradient per layer",
                 lambda problem=problem, gradient=gradient: linear.covariate_shift(problem, problem.weights, gradient),
                 lambda model=model, x=x, y=y: plain.covariate_shift(model, squared, x, y, 1e-6), spec.seeds,
             )  # fmt: skip
@@ -198,16 +198,16 @@ def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:
         arguments = (model, F.cross_entropy, x, y, grads, noise, base.step_size)
         probe = lambda arguments=arguments: probes.landscape(*arguments, LENGTHS)  # noqa: E731
         yield Item(
-            f"VGG landscape probe, {norm}, a length", "deep copies, .item()", probe,
+            f"VGG landscape probe, {norm}, per length", "deep copies, .item()", probe,
             lambda usual=usual: plain.landscape(usual, F.cross_entropy, x, y, base.step_size, LENGTHS),
             len(LENGTHS), len(LENGTHS), _flops(probe),
         )  # fmt: skip
         yield Item(
-            f"VGG landscape probe, {norm}, a length", "one training step of ours", probe, train, len(LENGTHS), steps
+            f"VGG landscape probe, {norm}, per length", "one training step of ours", probe, train, len(LENGTHS), steps
         )
         shift = lambda arguments=arguments: probes.covariate_shift(*arguments)  # noqa: E731
         yield Item(
-            f"VGG covariate shift, {norm}, all layers", "a deep copy and a gradient a layer", shift,
+            f"VGG covariate shift, {norm}, all layers", "a deep copy and a gradient per layer", shift,
             lambda usual=usual: plain.covariate_shift(usual, F.cross_entropy, x, y, base.step_size), flops=_flops(shift),
         )  # fmt: skip
         yield Item(

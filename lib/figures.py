@@ -320,10 +320,11 @@ class Shown:
         self.figure.savefig(buffer, format="png", dpi=130)
         image = base64.b64encode(buffer.getvalue()).decode()
         anchor = f' id="figure-{self._name}"' if self._name else ""
-        # No narrower than this does a figure stay legible; on a phone it scrolls.
-        least = round(56 * self.figure.get_figwidth())
+        # One panel fits a phone; several scroll there, rather than shrink beyond reading.
+        width = self.figure.get_figwidth()
+        least = round(62 * width) if width > 7 else 0
         return (
-            f'<figure class="bn-figure"{anchor}><div class="bn-scroll"><img alt="{html.escape(self._alt)}" '
+            f'<figure class="bn-figure"{anchor}><div class="bn-scroll"><img class="dark-light" alt="{html.escape(self._alt)}" '
             f'style="min-width: {least}px" src="data:image/png;base64,{image}"></div><figcaption>{self._caption}</figcaption></figure>'
         )
 
