@@ -96,11 +96,11 @@ def _rest(y: Tensor) -> list[int]:
     return [0, *range(2, y.dim())]
 
 
-def _largest(a: Tensor) -> Tensor:
-    """Maximum of each channel of `a`: first over stretches of memory, which vectorizes however few channels there are."""
-    flat = a.movedim(1, -1).reshape(-1, a.shape[1])
-    stretch = next(size for size in (64, 16, 4, 1) if len(flat) % size == 0)
-    return flat.view(-1, stretch * a.shape[1]).amax(0).view(stretch, -1).amax(0)
+def _maxima(y: Tensor) -> Tensor:
+    """Largest |y| of each channel in each of some parts of the batch: [part, C]. Many channels at once vectorize, however few there are."""
+    flat = y.abs().movedim(1, -1).reshape(-1, y.shape[1])
+    parts = next(size for size in (64, 16, 4, 1) if len(flat) % size == 0)
+    return flat.view(-1, parts * y.shape[1]).amax(0).view(parts, -1)
 
 
 class _LpNormalize(torch.autograd.Function):
@@ -112,14 +112,15 @@ class _LpNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, y: Tensor, gamma: Tensor, beta: Tensor, p: float) -> tuple[Tensor, Tensor, Tensor]:
-        mean = y.mean(_rest(y))
+        mean, maxima = y.mean(_rest(y)), None
         if p == 1:
             norm = y.abs().mean(_rest(y)) + EPS
         elif p == 2:
             norm = (y.square().mean(_rest(y)) + EPS).sqrt()
         else:
-            norm = _largest(y.abs()) + EPS
-        ctx.save_for_backward(y, gamma, mean, norm)
+            maxima = _maxima(y)
+            norm = maxima.amax(0) + EPS
+        ctx.save_for_backward(y, gamma, mean, norm, maxima)
         ctx.p = p
         ctx.mark_non_differentiable(mean, norm)
         scale = gamma / norm
@@ -129,7 +130,7 @@ class _LpNormalize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        y, gamma, mean, norm = ctx.saved_tensors
+        y, gamma, mean, norm, maxima = ctx.saved_tensors
         count = y.numel() // y.shape[1]
         work = g * y
         of_beta = g.sum(_rest(y))
@@ -142,21 +143,25 @@ class _LpNormalize(torch.autograd.Function):
         elif ctx.p == 2:
             of_y.addcmul_(y, _per_channel(of_norm / (count * norm), y))
         else:
-            torch.abs(y, out=work)
-            largest = work == _per_channel(_largest(work), y)
-            (_add_at_all if y.is_cuda else _add_at_few)(of_y, y, largest, of_norm)
+            (_add_at_all if y.is_cuda else _add_at_few)(of_y, y, maxima, of_norm)
         return of_y, of_gamma, of_beta, None
 
 
-def _add_at_few(of_y: Tensor, y: Tensor, largest: Tensor, of_norm: Tensor) -> None:
-    """Add a channel's `of_norm` times the sign of y to of_y where `largest`, shared equally; fast where few are."""
-    where = largest.nonzero(as_tuple=True)
-    ties = torch.bincount(where[1], minlength=len(of_norm))
-    of_y.index_put_(where, y[where].sign() * (of_norm / ties)[where[1]], accumulate=True)
+def _add_at_few(of_y: Tensor, y: Tensor, maxima: Tensor, of_norm: Tensor) -> None:
+    """Add a channel's `of_norm` times the sign of y to of_y where |y| is largest, shared equally; looks only into parts that have the maximum."""
+    part, channel = (maxima == maxima.amax(0)).nonzero(as_tuple=True)
+    places = y.movedim(1, -1)
+    values = places.reshape(-1, *maxima.shape)[:, part, channel]
+    row, found = (values.abs() == maxima[part, channel]).nonzero(as_tuple=True)
+    part, channel, values = part[found], channel[found], values[row, found]
+    where = torch.unravel_index(row * len(maxima) + part, places.shape[:-1])
+    ties = torch.bincount(channel, minlength=len(of_norm))
+    of_y.movedim(1, -1).index_put_((*where, channel), values.sign() * (of_norm / ties)[channel], accumulate=True)
 
 
-def _add_at_all(of_y: Tensor, y: Tensor, largest: Tensor, of_norm: Tensor) -> None:
+def _add_at_all(of_y: Tensor, y: Tensor, maxima: Tensor, of_norm: Tensor) -> None:
     """The same without asking how many there are, for which a GPU would have to wait."""
+    largest = y.abs() == _per_channel(maxima.amax(0), y)
     share = of_norm / largest.sum(_rest(y))
     of_y.add_(torch.where(largest, y.sign() * _per_channel(share, y), 0))
 

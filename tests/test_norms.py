@@ -104,18 +104,20 @@ def test_other_readings_of_the_lp_formula_value_by_value(p):
         )
 
 
-def test_both_ways_to_the_gradient_of_the_largest_value():
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_both_ways_to_the_gradient_of_the_largest_value(layout):
     # One of them runs on a GPU only; zeros, where all values tie, and a NaN included.
-    y = batch((4, 3, 2, 2)).round(decimals=0)
+    y = batch((4, 3, 2, 2)).round(decimals=0).contiguous(memory_format=layout)
     y[:, 1] = 0
     for bad in (0.0, math.nan):
         y[0, 2, 0, 0] = bad
-        size = y.abs()
-        largest = size == size.amax((0, 2, 3))[:, None, None]
-        found = [batch((4, 3, 2, 2), 1) for _ in range(2)]
+        maxima = norms._maxima(y)
+        assert maxima.shape == (16, 3)
+        torch.testing.assert_close(maxima.amax(0), y.abs().amax((0, 2, 3)), rtol=0, atol=0, equal_nan=True)
+        found = [batch((4, 3, 2, 2), 1).contiguous(memory_format=layout) for _ in range(2)]
         of_norm = torch.tensor([2.0, 3.0, -1.0], dtype=y.dtype)
-        norms._add_at_few(found[0], y, largest, of_norm)
-        norms._add_at_all(found[1], y, largest, of_norm)
+        norms._add_at_few(found[0], y, maxima, of_norm)
+        norms._add_at_all(found[1], y, maxima, of_norm)
         torch.testing.assert_close(found[0], found[1], equal_nan=True)
         assert not torch.equal(found[0], batch((4, 3, 2, 2), 1))
 
