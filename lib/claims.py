@@ -7,6 +7,7 @@ written or changed when its runs had been seen, the claim is marked `after`. `li
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lib import measures
@@ -129,6 +130,45 @@ def _landscape_claims() -> list[Claim]:
     return found
 
 
+def _whole_panels() -> list[Claim]:
+    """Panels that show three l_p norms, as one claim about all of them: the least favourable norm of each seed decides."""
+
+    def least(measure: Callable[[str], Measure]) -> Measure:
+        return measures.least(*map(measure, LP_NORMS))
+
+    found = [
+        Claim(
+            "fig-6", "Figure 6", "With l_p normalizations activations are no longer Gaussian-like.",
+            "distance of activations' distributions from a Gaussian in total variation, minus BatchNorm's, smallest of the three norms",
+            experiment="fig-6", after=True, measure=least(lambda norm: measures.gaussian_difference(norm, "batchnorm")),
+        ),
+        Claim(
+            "fig-12a", "Figures 5 and 12a", "In VGG, all l_p normalizations perform comparably to BatchNorm or better.",
+            "training accuracy in the last quarter minus BatchNorm's, smallest of the three norms",
+            bound=-0.05, experiment="fig-5-vgg", after=True,
+            measure=least(lambda norm: measures.late_difference("accuracy", norm, "batchnorm")),
+        ),
+        Claim(
+            "fig-13a", "Figures 5 and 13a", "In deep linear networks, all l_p normalizations perform comparably to BatchNorm or better.",
+            "loss in the last quarter, BatchNorm over l_p, smallest of the three norms",
+            bound=math.log10(0.8), log=True, experiment="fig-5-linear", after=True,
+            measure=least(lambda norm: measures.linear_loss_ratio("batchnorm", norm)),
+        ),
+    ]  # fmt: skip
+    for figure, network in (("fig-12", "VGG"), ("fig-13", "deep linear networks")):
+        for quantity, panel in (("loss band", "b"), ("gradient change", "c"), ("effective smoothness", "d")):
+            found.append(
+                Claim(
+                    f"{figure}{panel}", f"Figure {figure[4:]}{panel}",
+                    f"In {network}, the {quantity} along the gradient is smaller with each l_p normalization than with none.",
+                    f"{quantity} without normalization over with l_p, median over training, smallest of the three norms",
+                    log=True, experiment=figure, after=True,
+                    measure=least(lambda norm, quantity=quantity: measures.log_ratio(quantity, "none", norm)),
+                )
+            )  # fmt: skip
+    return found
+
+
 def _training_claims() -> list[Claim]:
     """Panels about how well networks with l_p norms train (Figures 5, 12a and 13a)."""
     found = []
@@ -182,6 +222,11 @@ def _theorem_claims() -> list[Claim]:
                 f"prose-inner-positive-{id}", "Section 4.2", f"<yhat, g> is positive, a mild assumption ({network}).",
                 "share of steps, layers and units at which it is",
                 bound=0.9, experiment="theorems", measure=measures.share("inner", network), curves=(network,),
+            ),
+            Claim(
+                f"prose-forms-{id}", "Section 4.2", f"The quadratic forms of the Hessian are non-negative, a mild assumption ({network}).",
+                "share of steps, layers and units at which v^T H v and g^T H g are",
+                bound=0.9, experiment="theorems", after=True, measure=measures.share_of_nonnegative_forms(network), curves=(network,),
             ),
             Claim(
                 f"prose-condition-{id}", "Section 4.2", f"Theorem 4.2's second display applies in training: what it needs holds ({network}).",
@@ -299,6 +344,7 @@ def _accuracy_claims() -> list[Claim]:
 def _untestable_claims() -> list[Claim]:
     """What the paper says without saying what would show it."""
     return [
+        Claim("fig-7", "Figure 7", "The two networks that the theorems compare.", "a drawing; what is said of the networks is tested one by one"),
         Claim("fig-9", "Figure 9", "Activations of deep linear networks over training.", "the figure is shown, and nothing is said of it", experiment="fig-9"),
         Claim(
             "prose-artifact", "Section 2.2, Figure 3", "That covariate shift with BatchNorm settles sooner is an artifact of faster convergence.",
@@ -433,6 +479,7 @@ CLAIMS: tuple[Claim, ...] = (
         for size in (1e-7, 1e-6)
     ),
     *_landscape_claims(),
+    *_whole_panels(),
     Claim(
         "prose-two-orders", "Section 3.2", "Early in training the gap in gradient predictiveness is near two orders of magnitude.",
         "gradient change without BatchNorm over with it, median over the first third of training",

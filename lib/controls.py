@@ -34,12 +34,13 @@ Batch = tuple[Tensor, Tensor]
 
 
 def measure(
-    model: nn.Module, loss: Loss, batch: Batch, fresh: Batch, grads: list[Tensor], step_size: float, lengths: Sequence[float]
+    model: nn.Module, loss: Loss, batch: Batch, fresh: Batch, grads: list[Tensor], step_size: float, lengths: Sequence[float],
+    seed: int,
 ) -> dict[str, Tensor]:
     """All controls at one point of training: `PER_LENGTH` [C] and `PER_STEP` [].
 
     `batch` is the step's own, `fresh` the next step's. Losses are those at W - c step_size v, changes those of the
-    gradient from W, in the l2 norm; v is `grads` but for `random_*`. Networks without noise only.
+    gradient from W, in the l2 norm; v is `grads` but for `random_*`, where `seed` draws it. Networks without noise only.
     """
     noise = probes.NoiseState(model, batch[0].device)
     x, y = batch
@@ -47,7 +48,7 @@ def measure(
         # First, while the running statistics are training's own.
         evaluation_norm, evaluation_change = evaluation_mode(model, loss, batch, step_size, lengths)
         rest = (noise, step_size, lengths)
-        random_loss, random_change = probes.landscape(model, loss, x, y, grads, *rest, random_direction(grads))
+        random_loss, random_change = probes.landscape(model, loss, x, y, grads, *rest, random_direction(grads, seed))
         with frozen_statistics(model, x):
             _, frozen_change = probes.landscape(model, loss, x, y, grads, *rest)
         _, there = probes.gradients(model, loss, *fresh)
@@ -66,9 +67,9 @@ def measure(
         }
 
 
-def random_direction(grads: list[Tensor]) -> list[Tensor]:
-    """A Gaussian direction as long as the gradient, the same at every call and on every device."""
-    generator = torch.Generator().manual_seed(0)
+def random_direction(grads: list[Tensor], seed: int) -> list[Tensor]:
+    """A Gaussian direction as long as the gradient, the same for every `seed` on every device."""
+    generator = torch.Generator().manual_seed(seed)
     drawn = [torch.randn(g.shape, generator=generator, dtype=g.dtype).to(g.device) for g in grads]
     return torch._foreach_mul(drawn, (probes.norm(grads) / probes.norm(drawn)).item())
 

@@ -174,11 +174,11 @@ THEMES = {
         "fig-4", "fig-11", "prose-two-orders", "prose-early", "prose-random", "prose-arch", "prose-gradient-size-fig-4",
     ),
     "It makes the landscape smoother: deep linear networks": ("fig-10", "prose-gradient-size-fig-10"),
-    "Other normalizations train as well": ("fig-5", "prose-l1-"),
+    "Other normalizations train as well": ("fig-5", "fig-12a", "fig-13a", "prose-l1-"),
     "Other normalizations make the landscape smoother, too": ("fig-12", "fig-13", "prose-as-smooth"),
-    "Other normalizations do not stabilize distributions": ("prose-lp",),
-    "What the theorems need holds in training": ("prose-reduction", "prose-sigma", "prose-inner", "prose-condition"),
-    "Other remarks": ("fig-9", "prose-flat"),
+    "Other normalizations do not stabilize distributions": ("fig-6", "prose-lp"),
+    "What the theorems need holds in training": ("prose-reduction", "prose-sigma", "prose-inner", "prose-forms", "prose-condition"),
+    "Other remarks": ("fig-7", "fig-9", "prose-flat"),
     "Theorems, proofs and equations, as printed": ("thm-", "obs-", "lemma-", "fact-", "say-", "own-", "eq-"),
 }  # fmt: skip
 

@@ -183,6 +183,11 @@ def difference(one: Measure, other: Measure) -> Measure:
     return lambda curves: one(curves) - other(curves)
 
 
+def least(*each: Measure) -> Measure:
+    """The smallest of several measures, seed by seed: above a bound only if all of them are."""
+    return lambda curves: np.min([measure(curves) for measure in each], 0)
+
+
 def share_of_gain(curves: Curves) -> np.ndarray:
     """The share of BatchNorm's gain in late training accuracy that noisy BatchNorm keeps."""
     none, norm, noisy = (late(curves[label], "accuracy") for label in ("none", "batchnorm", "noisy"))
@@ -230,6 +235,17 @@ def share(name: str, network: str) -> Measure:
     def measure(curves: Curves) -> np.ndarray:
         values = curves[network][f"theorem_{name}"]
         return (values > 0).where(values.notnull()).mean(_but_seed(values)).values
+
+    return measure
+
+
+def share_of_nonnegative_forms(network: str) -> Measure:
+    """Share of steps, layers and units at which both quadratic forms of Theorem 4.2 are non-negative."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        forms = [curves[network][f"theorem_{name}"] for name in ("form_bn", "form_plain")]
+        known = forms[0].notnull() & forms[1].notnull()
+        return ((forms[0] >= 0) & (forms[1] >= 0)).where(known).mean(_but_seed(known)).values
 
     return measure
 

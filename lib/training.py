@@ -206,7 +206,8 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             if store.due("control_step", step):
                 fresh, labels = batch(spec, images, step + 1)
                 found = controls.measure(
-                    model, F.cross_entropy, (x, y), (normalize(fresh), labels), grads, spec.step_size, spec.step_lengths
+                    model, F.cross_entropy, (x, y), (normalize(fresh), labels), grads, spec.step_size, spec.step_lengths,
+                    seed=spec.steps * spec.seed + step,  # another direction at every step of every run, the same for all norms
                 )
                 store.put(step, **{f"control_{name}": value for name, value in found.items()})
             if store.due("precision_step", step):

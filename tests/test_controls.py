@@ -48,7 +48,7 @@ def measured():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     _, grads = probes.gradients(model, F.cross_entropy, *batch)
     model.load_state_dict(before)
-    found = controls.measure(model, F.cross_entropy, batch, fresh, grads, 0.1, LENGTHS)
+    found = controls.measure(model, F.cross_entropy, batch, fresh, grads, 0.1, LENGTHS, seed=3)
     after = model.state_dict()
     assert model.training and all(torch.equal(after[name], value) for name, value in before.items())
     return model, batch, fresh, grads, found
@@ -57,7 +57,7 @@ def measured():
 def test_each_control_by_deep_copies(measured):
     model, (x, y), fresh, grads, found = measured
     g = torch.cat([part.flatten() for part in grads])
-    random = controls.random_direction(grads)
+    random = controls.random_direction(grads, 3)
     assert probes.norm(random).item() == pytest.approx(g.norm().item())
     total = g.clone()
     for index, length in enumerate(LENGTHS):

@@ -11,8 +11,8 @@ from lib.models import FixedScale
 from lib.norms import EPS, BatchNorm
 from lib.theory.formulas import layer_terms
 
-#: What is kept of `layer_terms`: the share of |g|^2 removed, gamma / sigma, <g, yhat> and whether v^T H v <= g^T H g.
-QUANTITIES = ("removed", "scale", "inner", "condition")
+#: What is kept of `layer_terms`: the share of |g|^2 removed, gamma / sigma, <g, yhat>, v^T H v, g^T H g and whether the first is the smaller.
+QUANTITIES = ("removed", "scale", "inner", "form_bn", "form_plain", "condition")
 
 
 def measure(
