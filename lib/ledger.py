@@ -254,7 +254,7 @@ def link(id: str) -> str:
 
 #: The claims that the README names, all on committed records.
 HEADLINES = (
-    "fig-1a", "fig-1b", "acc-bn-half", "acc-standard-half", "prose-larger-steps", "prose-largest-step", "prose-initialization",
+    "fig-1a", "fig-1b", "acc-bn", "acc-standard", "acc-bn-half", "acc-standard-half", "prose-larger-steps", "prose-largest-step", "prose-initialization",
     "fig-1c-shape", "fig-2", "prose-noise-prevents-training", "fig-3-vgg-cosine", "fig-3-vgg-l2", "fig-4a", "fig-4b", "fig-4c",
     "prose-gradient-size-fig-4", "prose-two-orders", "prose-random-directions",
 )  # fmt: skip
@@ -266,7 +266,7 @@ def summary(scale: str) -> str:
     for claim in map(claims.get, HEADLINES):
         row = evaluate(claim, scale)
         spec = from_canonical(next(iter(experiments.load(claim.experiment, scale).values())).attrs["spec"])
-        on = f"{spec.width:g}x width, {spec.steps:,} steps, {row['seeds']} seeds"
+        on = f"{spec.width:g}x width, {spec.steps:,} steps, {row['seeds']} seed{'s' * (row['seeds'] > 1)}"
         cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, _verdict(row))
         shown.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
     images = experiments.DESCRIPTIONS[from_canonical(next(iter(experiments.load("fig-4", scale).values())).attrs["spec"]).data]
