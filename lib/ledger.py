@@ -125,11 +125,15 @@ def _verdict(row: dict[str, Any]) -> str:
     return row["verdict"] + (", undecided" if undecided(row) else "")
 
 
+def _seeds(row: dict[str, Any]) -> str:
+    return f"{row['seeds']} seed{'s' * (row['seeds'] > 1)}"
+
+
 def sentence(row: dict[str, Any]) -> str:
     """A ledger row's verdict with its number, interval and rule, for captions and prose."""
     if row["value"] is None:
         return f"{row['verdict'].capitalize()}."
-    return f"{_verdict(row).capitalize()}: {_measured(row)} ({row['rule']}; {row['seeds']} seeds)."
+    return f"{_verdict(row).capitalize()}: {_measured(row)} ({row['rule']}; {_seeds(row)})."
 
 
 def outcome(beginnings: Iterable[str], scale: str, device: str = "cpu") -> HTML:
@@ -266,7 +270,7 @@ def summary(scale: str) -> str:
     for claim in map(claims.get, HEADLINES):
         row = evaluate(claim, scale)
         spec = from_canonical(next(iter(experiments.load(claim.experiment, scale).values())).attrs["spec"])
-        on = f"{spec.width:g}x width, {spec.steps:,} steps, {row['seeds']} seed{'s' * (row['seeds'] > 1)}"
+        on = f"{spec.width:g}x width, {spec.steps:,} steps, {_seeds(row)}"
         cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, _verdict(row))
         shown.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
     images = experiments.DESCRIPTIONS[from_canonical(next(iter(experiments.load("fig-4", scale).values())).attrs["spec"]).data]
