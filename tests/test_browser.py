@@ -342,10 +342,10 @@ def test_the_ledger_sorts_and_leads_to_figures_that_lead_back(driver, book_site,
     ledger = driver.find_element(By.CSS_SELECTOR, 'table:has([id="fig-4b"])')
 
     def verdicts():
-        return [cell.text for cell in ledger.find_elements(By.CSS_SELECTOR, "tbody td:first-child")]
+        return [cell.text for cell in ledger.find_elements(By.CSS_SELECTOR, "tbody td:nth-child(2)")]
 
     unsorted = verdicts()
-    head = ledger.find_element(By.CSS_SELECTOR, "th button")
+    head = ledger.find_element(By.CSS_SELECTOR, "th:nth-child(2) button")
     head.click()
     up = verdicts()
     assert up == sorted(unsorted) != unsorted
