@@ -137,7 +137,7 @@ def test_failures_exit_1_and_interrupts_130(monkeypatch, capsys):
 def test_claims_as_json(monkeypatch, capsys):
     from lib import claims, ledger
 
-    row = ledger.evaluate(claims.get("acc-bn"), "laptop")
+    row = ledger.evaluate(claims.get("acc-bn"), "paper")
     monkeypatch.setattr(ledger, "rows", lambda *_: [row])
     assert cli.main(["claims", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [row]
