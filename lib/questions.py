@@ -190,9 +190,12 @@ def table(scale: str, device: str = "cpu", question: str | None = None) -> pd.Da
 
 
 def show(scale: str, device: str = "cpu") -> HTML:
-    """The table for a page, its claims linked to the ledger, and how many verdicts change."""
+    """The table for a page, its claims linked to the ledger, and in how many rows of each question the verdict changes."""
     rows = table(scale, device)
     measured = rows[rows["same verdict"] != "not measured yet"]
-    changed = (measured["same verdict"] == "no").sum()
-    count = f"Another answer changes the verdict in {changed} of {len(measured)} rows ({len(rows) - len(measured)} not measured yet)."
-    return drawing.table(rows, count, {claim: ledger.link(claim) for claim in rows["claim"]})
+    changed = (measured["same verdict"] == "no").groupby(measured["question"], sort=False).agg(["sum", "size"])
+    counts = {question: f"{question} ({row['sum']} of {row['size']})" for question, row in changed.iterrows()}
+    some, none = ([counts[question] for question, row in changed.iterrows() if (row["sum"] > 0) == wanted] for wanted in (True, False))
+    text = f"Another answer changes the verdict in {changed['sum'].sum()} of {len(measured)} rows ({len(rows) - len(measured)} not measured yet). "
+    text += f"Verdicts change: {', '.join(some) or 'nowhere'}. They do not: {', '.join(none) or 'nowhere'}."
+    return drawing.table(rows, text, {claim: ledger.link(claim) for claim in rows["claim"]})
