@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -106,10 +105,9 @@ def record(
     if data is not None:
         needed = list(dict.fromkeys(spec.but(data=data) if isinstance(spec, VGGSpec) else spec for spec in needed))
     sweeps.ensure(needed, device, jobs, records.COMMITTED, time.time() + 60 * minutes)
-    records.COMMITTED.mkdir(parents=True, exist_ok=True)
     for path in filter(None, map(records.find, needed)):  # what a build had made before counts, too
         if path.parent != records.COMMITTED:
-            shutil.copy(path, records.COMMITTED)
+            records.commit(path)
     there = sum((records.COMMITTED / records.file_name(spec)).is_file() for spec in needed)
     print(f"{there} of {len(needed)} records are in {records.COMMITTED}.")
 
@@ -192,7 +190,9 @@ def claims(
         as_json: a list of objects instead of a table.
     """
     from lib import ledger
+    from lib.training import check_device
 
+    check_device(device)
     rows = ledger.rows(scale, device)
     print(json.dumps(rows, indent=1) if as_json else ledger.table(rows).to_string(index=False, max_colwidth=60))
 

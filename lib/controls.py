@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 
 from lib import probes
@@ -162,7 +162,7 @@ def top_eigenvalue(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, tolerance
     start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
     try:
         return float(eigsh(operator, 1, which="LA", v0=start, tol=tolerance, maxiter=10, return_eigenvectors=False)[0])
-    except ArpackNoConvergence:
+    except ArpackError:  # no convergence, or no curvature to find
         return float("nan")
 
 

@@ -178,12 +178,19 @@ def _variants(scale: str) -> Runs:
     return runs
 
 
+def common_seeds(curves: dict[str, xr.Dataset], labels: Iterable[str] | None = None) -> dict[str, xr.Dataset]:
+    """The curves called `labels` (all, by default), with the seeds that all of them have; nothing if there is no such seed."""
+    wanted = list(labels or curves)
+    seeds = set.intersection(*(set(curves[label].seed.values.tolist()) if label in curves else set() for label in wanted))
+    return {label: curves[label].sel(seed=sorted(seeds)) for label in wanted} if seeds else {}
+
+
 def _lp_formulas(scale: str) -> Runs:
     """The average l_p norm by three readings of the words; labels are "norm, formula"."""
     changes = {"landscape_every": _LANDSCAPE_OFTEN[scale]}
     return {
         **{norm: _small(scale, norm, **changes) for norm in ("none", "batchnorm")},
-        **{f"{norm}, {formula}": _small(scale, norm, lp_formula=formula, **changes) for norm in LP_NORMS for formula in LP_FORMULAS},
+        **{f"{norm}, {formula}": _small(scale, norm, lp_formula=formula, **changes) for norm in LP_NORMS for formula in LP_FORMULAS if (norm, formula) != ("linf", "sum")},  # the largest value is not a sum
     }
 
 

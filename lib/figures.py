@@ -23,7 +23,6 @@ from lib.drawing import Curves
 from lib.errors import check_choice
 from lib.records import from_canonical
 
-
 #: With more seeds than this, lines would hide one another.
 MANY = 8
 

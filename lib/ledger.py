@@ -71,14 +71,13 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
     runs = experiments.specs(claim.experiment, scale)
     wanted = list(claim.curves or runs)
     curves = experiments.load(claim.experiment, scale, device)
-    seeds = set.intersection(*(set(curves[label].seed.values.tolist()) if label in curves else set() for label in wanted))
-    if not seeds:
+    common = experiments.common_seeds(curves, wanted)
+    if not common:
         return row | _UNMEASURED | {"scale": scale, "verdict": "not measured yet"}
-    common = {label: curves[label].sel(seed=sorted(seeds)) for label in wanted}
     values = claim.measure(common)
     about = common[wanted[0]]
     network = from_canonical(about.attrs["spec"]).network
-    files = [file_name(spec) for label in wanted for spec in runs[label] if getattr(spec, "seed", 0) in seeds]
+    files = [file_name(spec) for label in wanted for spec in runs[label] if getattr(spec, "seed", 0) in about.seed]
     return row | {
         **numbers(claim, values),
         "seeds": len(values),
@@ -87,8 +86,6 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
         "records": files,
         "verdict": verdict(claim, values, network),
     }
-
-
 
 
 def numbers(claim: claims.Claim, values: np.ndarray) -> dict[str, float | None]:

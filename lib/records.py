@@ -14,6 +14,7 @@ import hashlib
 import math
 import os
 import platform
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -112,8 +113,25 @@ def _write(dataset: xr.Dataset, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
         partial.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as a RuntimeError
         raise Failure(f"cannot write {path} ({error}); free some space and run again: the run resumes.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+#: What reading a damaged file may raise.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+
+def commit(path: Path) -> None:
+    """Copy the record in `path` to the committed ones, whole or not at all."""
+    COMMITTED.mkdir(parents=True, exist_ok=True)
+    partial = COMMITTED / f".{path.name}.{os.getpid()}.partial"
+    try:
+        shutil.copy(path, partial)
+        partial.replace(COMMITTED / path.name)
+    except OSError as error:
+        raise Failure(f"cannot copy {path} to {COMMITTED} ({error}); free some space and run again.") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -123,7 +141,7 @@ def read(path: Path) -> xr.Dataset:
     try:
         dataset = xr.load_dataset(path, engine="h5netcdf")
         spec = from_canonical(dataset.attrs["spec"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except _DAMAGE as error:
         raise Failure(f"{path} is not a readable record ({error}); restore it or remove it to make it again.") from error
     if file_name(spec) != path.name:
         raise Failure(f"{path} holds the record of {file_name(spec)}; restore it or remove it to make it again.")
@@ -138,7 +156,7 @@ def find(spec: Spec) -> Path | None:
     try:
         with xr.open_dataset(cached, engine="h5netcdf") as stored:
             return cached if stored.attrs.get("code") == code_version() else None
-    except OSError:
+    except _DAMAGE:
         return None  # absent or damaged: a cache is made again
 
 
@@ -211,7 +229,7 @@ def replay(record: xr.Dataset, steps: int = REPLAY_STEPS, device: str = "cpu") -
 
     Compares every measurement of the first steps, relative to its largest value there (for a landscape,
     at each step length). Infinities and NaNs agree with their like only.
-    A value above `REPLAY_TOLERANCE` means that the code no longer makes this record. On a CPU the steps are run on as many threads as
+    A value above `REPLAY_TOLERANCE` means that the code no longer makes this record. A CPU's steps are run on as many threads as
     the record's, for sums are split among them. On another kind of device what hangs on rounding is left out.
     """
     check_number("steps", steps, 1, 10_000, integer=True)
@@ -220,7 +238,8 @@ def replay(record: xr.Dataset, steps: int = REPLAY_STEPS, device: str = "cpu") -
     if isinstance(spec, VGGSpec):
         spec = spec.but(eval_every=0)
     usual = torch.get_num_threads()
-    torch.set_num_threads(int(record.attrs.get("threads", usual)) if device == "cpu" else usual)
+    if record.attrs.get("kind", "cpu") == device == "cpu":
+        torch.set_num_threads(int(record.attrs.get("threads", usual)))
     try:
         again = training.run(spec, device)
     finally:

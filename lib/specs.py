@@ -179,9 +179,15 @@ class VGGSpec(_Spec):
         probes = (*layered, "landscape_every", "controls_every", "precision_every")
         if self.precision == "bfloat16":
             self._check_off(probes, "with precision 'bfloat16': probe in 'float32'")
+            check_choice("norm with precision 'bfloat16'", self.norm, tuple(norm for norm in NORMS if norm not in LP_NORMS))
+        if not self.norm_head:
+            self._check_off(("theorem_every",), "with norm_head False: the terms are taken at every layer's norm")
         if self.architecture == "resnet":
             self._check_off(layered, "with architecture 'resnet': it needs a chain of layers, a 'vgg'")
             check_choice("norm_head", self.norm_head, (True,))  # its head is a single linear map
+            check_choice("placement", self.placement, ("before",))
+            if self.noise_without_norm:
+                raise UsageError("noise_without_norm is True, but must be False with architecture 'resnet'; use a 'vgg'.")
         if self.norm not in ("none", "batchnorm") or self.noise_without_norm:
             self._check_off(("controls_every", "precision_every"), "but with norm 'none' or 'batchnorm'")
         if self.noise_without_norm and self.norm != "none":

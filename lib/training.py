@@ -8,6 +8,9 @@ finite is data: it is kept, and the rest of the run is NaN.
 from __future__ import annotations
 
 import math
+import os
+import pickle
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -207,7 +210,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                 fresh, labels = batch(spec, images, step + 1)
                 found = controls.measure(
                     model, F.cross_entropy, (x, y), (normalize(fresh), labels), grads, spec.step_size, spec.step_lengths,
-                    seed=spec.steps * spec.seed + step,  # another direction at every step of every run, the same for all norms
+                    seed=1_000 * spec.seed + step,  # another direction at every step of every run, the same for all norms
                 )
                 store.put(step, **{f"control_{name}": value for name, value in found.items()})
             if store.due("precision_step", step):
@@ -304,7 +307,7 @@ def _save(
         "noise": list(noise.states.values()),
         "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
     }
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")  # another process may be at the same run
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, partial)
@@ -317,8 +320,12 @@ def _save(
 def _resume(
     path: Path, model: torch.nn.Module, velocity: list[Tensor], store: _Store, device: torch.device
 ) -> tuple[int, float]:
-    """Steps done and seconds spent so far."""
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    """Steps done and seconds spent so far; none where the checkpoint is damaged, for the run can be made again."""
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        print(f"{path} is damaged ({error}); the run starts anew.", file=sys.stderr)
+        return 0, 0.0
     model.load_state_dict(state["model"])
     for value, saved in zip(velocity, state["velocity"]):
         value.copy_(saved)

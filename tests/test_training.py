@@ -114,6 +114,20 @@ def test_augmentation_crops_and_flips_whole_images():
     assert len({tuple(image.flatten().tolist()) for image in inner}) > 50
 
 
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint"])
+def test_a_damaged_checkpoint_does_not_block_its_run(tmp_path, capsys, damage):
+    checkpoint = tmp_path / "run.pt"
+    checkpoint.write_bytes(damage)
+    again = training.run(TINY, checkpoint=checkpoint)
+    assert "is damaged" in capsys.readouterr().err
+    np.testing.assert_array_equal(again.loss, training.run(TINY).loss)
+
+
+def test_divergence_of_a_linear_network_is_data_with_theorem_terms_too():
+    spec = LinearSpec(layers=4, dim=3, samples=20, seeds=2, steps=40, norm="batchnorm", step_size=1.0, theorem_every=10)
+    assert training.run(spec).sizes["step"] == 40
+
+
 @pytest.mark.parametrize("norm", ["noisy", "batchnorm", "momentum"])
 def test_an_interrupted_run_resumes_to_the_same_record(tmp_path, monkeypatch, norm):
     changes = {"norm": "batchnorm", "momentum": 0.9} if norm == "momentum" else {"norm": norm}

@@ -61,7 +61,7 @@ def normalize(y: Tensor, eps: float | Tensor = 0.0) -> tuple[Tensor, Tensor]:
         raise UsageError(f"the batch holds {y.shape[-1]} sample(s), but a norm needs 2 or more; use a larger batch.")
     centred = y - mean_part(y)
     s = (centred.square().mean(-1) + eps).sqrt()
-    if not bool((s > 0).all()):
+    if bool((s == 0).any()):
         raise UsageError("a unit is constant over the batch, so it cannot be normalized at eps = 0; use eps > 0.")
     return centred / s[..., None], s
 
