@@ -293,19 +293,24 @@ def live(scale: str, norm: str) -> VGGSpec:
 def specs(name: str, scale: str) -> Runs:
     """The runs of experiment `name` at `scale`: label of a curve to its specs.
 
-    At paper scale, a committed record on the re-encoded images stands in for one on the originals that is not there.
+    At paper scale, where more records on the re-encoded images are committed than on the originals, they stand in.
+    All runs of an experiment see the same images.
     """
     check_choice("experiment", name, EXPERIMENTS)
     check_choice("scale", scale, SCALES)
     runs = EXPERIMENTS[name].runs(scale)
-    return {label: [_at_hand(spec) for spec in group] for label, group in runs.items()} if scale == "paper" else runs
+    if scale != "paper":
+        return runs
+    others = {label: [_on(spec, "cifar10-jpeg") for spec in group] for label, group in runs.items()}
+    return others if _committed(others) > _committed(runs) else runs
 
 
-def _at_hand(spec: Spec) -> Spec:
-    if not isinstance(spec, VGGSpec) or (records.COMMITTED / records.file_name(spec)).is_file():
-        return spec
-    other = spec.but(data="cifar10-jpeg")
-    return other if (records.COMMITTED / records.file_name(other)).is_file() else spec
+def _on(spec: Spec, data: str) -> Spec:
+    return spec.but(data=data) if isinstance(spec, VGGSpec) else spec
+
+
+def _committed(runs: Runs) -> int:
+    return sum((records.COMMITTED / records.file_name(spec)).is_file() for group in runs.values() for spec in group)
 
 
 def unique(names: Iterable[str], scale: str) -> list[Spec]:
@@ -359,6 +364,11 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
         seconds = sum(part.attrs["seconds"] for part in parts)
         curves[label] = merged.assign_attrs(scale=scale, experiment=name, seconds=seconds)
     return curves
+
+
+def whole(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
+    """`load`, with the seeds that all curves have; nothing unless every curve has one."""
+    return common_seeds(load(name, scale, device), specs(name, scale))
 
 
 def provenance(curves: dict[str, xr.Dataset]) -> str:

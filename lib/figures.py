@@ -308,6 +308,10 @@ FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
 }  # fmt: skip
 
 
+#: Figures that compare all curves at once, and so need every one of them.
+WHOLE = ("noise-strength", "step-size", "initialization", "envelope", "step-sizes")
+
+
 class Shown:
     """A figure with its alternative text and caption, as HTML."""
 
@@ -332,7 +336,7 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
     """Figure `name` at `scale`, with a caption: title, verdicts of the claims `ids`, provenance."""
     check_choice("figure", name, FIGURES)
     experiment, title, function = FIGURES[name]
-    curves = experiments.load(experiment, scale, device)
+    curves = (experiments.whole if name in WHOLE else experiments.load)(experiment, scale, device)
     if not curves:
         return HTML(f'<p id="figure-{name}"><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>')
     rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]

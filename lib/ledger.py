@@ -266,11 +266,11 @@ def summary(scale: str) -> str:
     shown = ["| the paper | measured | on | verdict |", "|---|---|---|---|"]
     for claim in map(claims.get, HEADLINES):
         row = evaluate(claim, scale)
-        spec = from_canonical(next(iter(experiments.load(claim.experiment, scale).values())).attrs["spec"])
+        spec = next(iter(experiments.specs(claim.experiment, scale).values()))[0]
         on = f"{spec.width:g}x width, {spec.steps:,} steps, {_seeds(row)}"
         cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, _verdict(row))
         shown.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
-    images = experiments.DESCRIPTIONS[from_canonical(next(iter(experiments.load("fig-4", scale).values())).attrs["spec"]).data]
+    images = experiments.DESCRIPTIONS[experiments.specs("fig-4", scale)["none"][0].data]
     return "\n".join(
         [f"VGG on {images}; 95 % intervals. The book has the rules, the deep linear networks and the theory.", "", *shown]
     )

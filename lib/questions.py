@@ -174,7 +174,7 @@ def evaluate(answer: Answer, scale: str, device: str = "cpu") -> dict[str, str]:
         ("as assumed", answer.baseline or answer.experiment, answer.as_assumed),
         ("otherwise", answer.experiment, answer.otherwise),
     ):
-        curves = experiments.common_seeds(experiments.load(experiment, scale, device), experiments.specs(experiment, scale))
+        curves = experiments.whole(experiment, scale, device)
         if not curves:
             return row | {"as assumed": "", "otherwise": "", "same verdict": "not measured yet"}
         network = from_canonical(next(iter(curves.values())).attrs["spec"]).network

@@ -13,6 +13,9 @@ from lib import claims, experiments, figures, ledger, links, measures, questions
 from lib.chapters import ROOT
 from lib.errors import UsageError
 from lib.specs import LinearSpec, VGGSpec
+from lib.widgets import explore
+from lib.widgets.landscape import LandscapeExplorer
+from lib.widgets.noise import NoiseExplorer
 
 KEYS = {"id", "where", "paper", "rule", "value", "low", "high", "seeds", "scale", "data", "records", "verdict"}
 
@@ -225,6 +228,12 @@ def test_claims_without_records_are_not_measured_yet(monkeypatch):
         assert row["verdict"] == "not measured yet" and row["records"] == [] and row["value"] is None
     assert ledger.evaluate(claims.get("fig-4a"), "paper")["verdict"] == "not measured yet"
     assert "not measured yet" in figures.draw("accuracy", "laptop", ids=("acc-bn",)).data
+    for name, (experiment, *_) in figures.FIGURES.items():
+        if any(isinstance(spec, VGGSpec) for group in experiments.specs(experiment, "paper").values() for spec in group):
+            assert "not measured yet" in figures.draw(name, "paper")._repr_html_()
+    assert ledger.summary("paper").count("not measured yet") == len(ledger.HEADLINES)
+    for widget, experiment in ((NoiseExplorer, "noise-strength"), (LandscapeExplorer, "fig-11")):
+        assert "not measured yet" in explore(widget, experiment, "paper").data
     experiments._load.cache_clear()
     assert experiments.on_demand("accuracy", "smoke", "cpu") and not experiments.on_demand("accuracy", "laptop", "cuda")
     assert experiments.on_demand("fig-4", "paper", "cuda") and experiments.on_demand("fig-10", "paper", "cpu")

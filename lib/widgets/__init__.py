@@ -7,7 +7,13 @@ in JupyterLab a widget also finds its kernel and can ask it for new runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from IPython.display import HTML
+
+from lib import experiments
 
 _HERE = Path(__file__).resolve().parent
 
@@ -15,3 +21,11 @@ _HERE = Path(__file__).resolve().parent
 def source(name: str) -> str:
     """The JavaScript module of widget `name`: the shared part, then its own."""
     return (_HERE / "common.js").read_text() + (_HERE / f"{name}.js").read_text()
+
+
+def explore(widget: Callable[..., Any], experiment: str, scale: str, device: str = "cpu", **options: Any) -> Any:
+    """The widget over the curves of an experiment or, where records of some are missing, a line that says so."""
+    curves = experiments.whole(experiment, scale, device)
+    if not curves:
+        return HTML(f"<p><strong>{experiments.EXPERIMENTS[experiment].title}</strong>: not measured yet at {scale} scale.</p>")
+    return widget(curves, **options)
