@@ -87,7 +87,7 @@ def _execute(path: str, parameters: dict[str, str]) -> None:
         # A module of its own beside the program's, which would be `__main__`.
         jupyter.provisioners["forked"] = EntryPoint("forked", "workshop:Provisioner", jupyter.GROUP_NAME)
         sys.modules["workshop"] = sys.modules[__name__]
-    papermill.execute_notebook(path, path, parameters, progress_bar=False)
+    papermill.execute_notebook(path, path, parameters, progress_bar=False, coalesce_streams=True)
 
 
 def main(jobs: int, modules: list[str]) -> None:
