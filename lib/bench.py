@@ -29,8 +29,9 @@ from lib import controls, linear, plain, probes, records
 from lib.data import Images, available, gaussian_regression, load_images
 from lib.errors import Failure
 from lib.models import deep_linear, vgg
+from lib.norms import NoisyBatchNorm
 from lib.specs import LinearSpec, VGGSpec
-from lib.training import batch
+from lib.training import batch, descend, gradient
 
 FILE = records.COMMITTED / "benchmark.json"
 WIDTH = 1 / 4
@@ -111,7 +112,7 @@ def _linear_items(device: str) -> Iterator[Item]:
         model = deep_linear(spec, 0).to(device)
         x, y = (part.to(device) for part in gaussian_regression(0, spec.samples, spec.dim))
         parameters = list(model.parameters())
-        _, gradient = problem.gradient(problem.weights)
+        _, grads = problem.gradient(problem.weights)
         per_layer = 3 * 2 * spec.dim**2 * (spec.dim + 1)
         if norm in ("l1", "linf"):
             per_layer += 2 * spec.dim * (spec.dim + 1) * spec.samples * (2 if norm == "l1" else 1)
@@ -157,17 +158,11 @@ def _functional_landscape(model: nn.Module, loss: Callable, x: torch.Tensor, y: 
 def _train(model: nn.Module, spec: VGGSpec, images: Images, normalize: Callable, count: int) -> None:
     """`count` steps as `lib.training` makes them."""
     parameters = probes.trained(model)
-    device = images.train_x.device.type
     for step in range(count):
         x, y = batch(spec, images, step)
-        probes.NoiseState(model, images.train_x.device)
-        with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
-            logits = model(normalize(x))
-        loss = F.cross_entropy(logits.float(), y)
-        grads = torch.autograd.grad(loss, parameters)
-        torch.stack([loss.detach(), (logits.argmax(1) == y).float().mean()]).cpu()
-        with torch.no_grad():
-            torch._foreach_add_(parameters, grads, alpha=-spec.step_size)
+        found, grads = gradient(model, spec, normalize(x), y)
+        found.cpu()
+        descend(parameters, [], grads, spec)
 
 
 def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:
@@ -193,7 +188,7 @@ def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:
             lambda usual=usual, optimizer=optimizer: plain.steps(usual, optimizer, source, device, steps), steps, steps,
             _flops(train),
         )  # fmt: skip
-        noise = probes.NoiseState(model, x.device)
+        noise = probes.NoiseState(model)
         _, grads = probes.gradients(model, F.cross_entropy, x, y)
         arguments = (model, F.cross_entropy, x, y, grads, noise, base.step_size)
         probe = lambda arguments=arguments: probes.landscape(*arguments, LENGTHS)  # noqa: E731
@@ -229,7 +224,17 @@ def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:
             f"VGG step, {norm}", "the formula under autograd", train,
             lambda usual=usual, spec=spec: _train(usual, spec, images, normalize, steps), steps, steps,
         )  # fmt: skip
-    yield Item("VGG step, noisy", "a BatchNorm step of ours", ours(norm="noisy")[1], full, steps, steps)
+    _, train = ours(norm="noisy")
+    yield Item("VGG step, noisy", "a BatchNorm step of ours", train, full, steps, steps)
+    spec = base.but(norm="noisy")
+    usual = vgg(spec).to(device).train()
+    for norm in usual.modules():
+        if isinstance(norm, NoisyBatchNorm):
+            norm[1] = plain.ActivationNoise(spec.noise)
+    yield Item(
+        "VGG step, noisy", "torch's generator, tensor by tensor", train,
+        lambda: _train(usual, spec, images, normalize, steps), steps, steps,
+    )  # fmt: skip
     with contextlib.suppress(ImportError):
         from curvlinops import HessianLinearOperator
 
@@ -283,8 +288,8 @@ def growth(device: str) -> list[dict]:
     for count in (1, 2, 4, 8, 16, 32):
         lengths = tuple(float(length) for length in range(1, count + 1))
         problem = linear.LinearProblem(LinearSpec(norm="batchnorm", step_lengths=lengths), device)
-        _, gradient = problem.gradient(problem.weights)
-        run = lambda p=problem, g=gradient: linear.landscape(p, p.weights, g)  # noqa: E731
+        _, grads = problem.gradient(problem.weights)
+        run = lambda p=problem, g=grads: linear.landscape(p, p.weights, g)  # noqa: E731
         add("deep linear landscape, batchnorm", "step lengths", count, run)
     images = load_images("synthetic").to(device)
     normalize = images.normalizer(torch.float32)
@@ -299,7 +304,7 @@ def growth(device: str) -> list[dict]:
             add("VGG gradient, batchnorm", axis, value, lambda m=model, x=x, y=y: probes.gradients(m, F.cross_entropy, x, y), kept)
             if axis == "depth":
                 grads = probes.gradients(model, F.cross_entropy, x, y)[1]
-                noise = probes.NoiseState(model, x.device)
+                noise = probes.NoiseState(model)
                 shift = lambda m=model, x=x, y=y, g=grads, n=noise: probes.covariate_shift(m, F.cross_entropy, x, y, g, n, 1e-3)  # noqa: E731
                 add("VGG covariate shift, batchnorm", axis, value, shift)
     return rows

@@ -42,9 +42,9 @@ def measure(
     `batch` is the step's own, `fresh` the next step's. Losses are those at W - c step_size v, changes those of the
     gradient from W, in the l2 norm; v is `grads` but for `random_*`, where `seed` draws it. Networks without noise only.
     """
-    noise = probes.NoiseState(model, batch[0].device)
+    noise = probes.NoiseState(model)
     x, y = batch
-    with probes.held(model, noise):
+    with probes.held(model):
         # First, while the running statistics are training's own.
         evaluation_norm, evaluation_change = evaluation_mode(model, loss, batch, step_size, lengths)
         rest = (noise, step_size, lengths)
@@ -84,7 +84,7 @@ def evaluation_mode(
     model.eval()
     try:
         _, own = probes.gradients(model, loss, *batch)
-        noise = probes.NoiseState(model, batch[0].device)
+        noise = probes.NoiseState(model)
         return probes.norm(own), probes.landscape(model, loss, *batch, own, noise, step_size, lengths)[1]
     finally:
         model.train()
@@ -128,7 +128,7 @@ def accumulated(
     """Mistake: gradients that are not set to zero between step lengths, so that each adds to those before. Changes [C]."""
     total = [g.clone() for g in grads]
     changes = []
-    noise = probes.NoiseState(model, batch[0].device)
+    noise = probes.NoiseState(model)
     for _, there in probes.along(model, loss, *batch, grads, noise, step_size, lengths):
         torch._foreach_add_(total, there)
         changes.append(probes.norm(torch._foreach_sub(total, grads)))
@@ -137,7 +137,7 @@ def accumulated(
 
 def step_to_step(model: nn.Module, loss: Loss, fresh: Batch, grads: list[Tensor], step_size: float) -> Tensor:
     """Mistake: the difference [] between this step's gradient and the next one's, which is on another batch."""
-    noise = probes.NoiseState(model, fresh[0].device)
+    noise = probes.NoiseState(model)
     ((_, there),) = probes.along(model, loss, *fresh, grads, noise, step_size, (1.0,))
     return probes.norm(torch._foreach_sub(there, grads))
 
@@ -213,7 +213,7 @@ def _quantities(
         return loss(logits.to(x.dtype), labels)
 
     value, grads = probes.gradients(model, full, x, y)
-    noise = probes.NoiseState(model, x.device)
+    noise = probes.NoiseState(model)
     losses, changes = (part.double() for part in probes.landscape(model, full, x, y, grads, noise, step_size, lengths))
     distance = torch.tensor(lengths, dtype=torch.float64, device=x.device) * step_size * probes.norm(grads).double()
     return {"loss_change": losses - value.double(), "grad_change": changes, "beta": changes / distance}

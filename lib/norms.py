@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lib.errors import UsageError, check_choice, check_number
+from lib.noise import noisy
 from lib.specs import LP_FORMULAS, NORMS, Noise
 
 EPS = 1e-5
@@ -52,36 +53,21 @@ class BatchNorm(nn.Module):
 class ActivationNoise(nn.Module):
     """Algorithm 1, lines 6-14: a <- s a + m in training mode, the identity in evaluation mode.
 
-    Each call draws mu_j ~ U(-n_mu, n_mu) and sigma_j ~ U(1, n_sigma) for each channel j, then
-    m ~ U(mu_j - r_mu, mu_j + r_mu) and s ~ N(sigma_j, r_sigma^2) for every element.
-    The layer's own generator makes the noise repeatable: see `lib.probes.held`.
+    The noise (`lib.noise.noisy`) follows from `seed` and from `calls`, the number of training-mode calls before this one:
+    set that back, and the layer repeats itself. See `lib.probes.NoiseState`.
     """
 
     def __init__(self, noise: Noise, seed: int) -> None:
         super().__init__()
         self.noise = noise
         self.seed = seed
-        self._generators: dict[torch.device, torch.Generator] = {}
-
-    def generator(self, device: torch.device) -> torch.Generator:
-        """The layer's generator on `device`, seeded at first use."""
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
-        return self._generators[device]
+        self.calls = 0
 
     def forward(self, a: Tensor) -> Tensor:
         if not self.training:
             return a
-        n, generator = self.noise, self.generator(a.device)
-        options = {"generator": generator, "device": a.device, "dtype": a.dtype}
-        mu = n.n_mu * (2 * torch.rand(a.shape[1], **options) - 1)
-        sigma = 1 + (n.n_sigma - 1) * torch.rand(a.shape[1], **options)
-        # Drawn with the channels last: the CPU's generators are several times slower on strided memory.
-        shape = (a.shape[0], *a.shape[2:], a.shape[1])
-        m, s = torch.rand(shape, **options), torch.randn(shape, **options)
-        torch.add(mu - n.r_mu, m, alpha=2 * n.r_mu, out=m)
-        torch.add(sigma, s, alpha=n.r_sigma, out=s)
-        return torch.addcmul(m.movedim(-1, 1), s.movedim(-1, 1), a)
+        self.calls += 1
+        return noisy(a, self.noise, self.seed, self.calls - 1)
 
 
 class NoisyBatchNorm(nn.Sequential):

@@ -17,6 +17,7 @@ from torchvision import transforms
 
 from lib.data import Images
 from lib.norms import EPS
+from lib.specs import Noise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -106,3 +107,18 @@ class LpNorm(nn.Module):
         }[self.p]()
         shape = (1, -1, *[1] * (y.dim() - 2))
         return self.gamma.view(shape) * (y - y.mean(rest, keepdim=True)) / norm + self.beta.view(shape)
+
+
+class ActivationNoise(nn.Module):
+    """Algorithm 1's noise from torch's generator, an operation at a time."""
+
+    def __init__(self, noise: Noise) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, a: Tensor) -> Tensor:
+        n = self.noise
+        mu, sigma = torch.rand(2, 1, a.shape[1], *[1] * (a.dim() - 2), dtype=a.dtype, device=a.device)
+        m = n.n_mu * (2 * mu - 1) + n.r_mu * (2 * torch.rand_like(a) - 1)
+        s = 1 + (n.n_sigma - 1) * sigma + n.r_sigma * torch.randn_like(a)
+        return s * a + m

@@ -33,31 +33,27 @@ def trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 class NoiseState:
-    """The state of every noise generator of `model`; `rewind` puts it back.
+    """How often every noise layer of `model` was called; `rewind` puts it back.
 
-    Taken before a forward pass, it lets a probe see that pass's noise again. `states` maps each
-    noise layer to its generator's state.
+    Taken before a forward pass, it lets a probe see that pass's noise again. `calls` maps each noise layer to its number.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        layers = [module for module in model.modules() if isinstance(module, ActivationNoise)]
-        self.states = {layer: layer.generator(device).get_state() for layer in layers}
-        self.device = device
+    def __init__(self, model: nn.Module) -> None:
+        self.calls = {module: module.calls for module in model.modules() if isinstance(module, ActivationNoise)}
 
     def rewind(self, part: nn.Module | None = None) -> None:
-        """Put the generators of `part` (all of the model if None) back to the saved state."""
-        kept = self.states if part is None else part.modules()
-        for layer in kept:
-            if layer in self.states:
-                layer.generator(self.device).set_state(self.states[layer])
+        """Put the noise layers of `part` (all of the model if None) back to the saved numbers."""
+        for layer in self.calls if part is None else part.modules():
+            if layer in self.calls:
+                layer.calls = self.calls[layer]
 
 
 @contextmanager
-def held(model: nn.Module, noise: NoiseState) -> Iterator[None]:
-    """Restore parameters, buffers and noise generators, bit for bit, when the block ends."""
+def held(model: nn.Module) -> Iterator[None]:
+    """Restore parameters, buffers and the noise layers, bit for bit, when the block ends."""
     tensors = [*model.parameters(), *model.buffers()]
     saved = [tensor.detach().clone() for tensor in tensors]
-    after = NoiseState(model, noise.device)
+    after = NoiseState(model)
     try:
         yield
     finally:
@@ -83,7 +79,7 @@ def along(
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Loss [] and gradient at W - c step_size direction, for each multiple c of `step_lengths`; then the model is as it was."""
     parameters = trained(model)
-    with held(model, noise):
+    with held(model):
         start = [parameter.detach().clone() for parameter in parameters]
         for length in step_lengths:
             with torch.no_grad():
@@ -145,7 +141,7 @@ def covariate_shift(
     check_number("step_size", step_size, 0, low_open=True)
     step = dict(zip(trained(model), grads))
     l2, cosine = [], []
-    with held(model, noise):
+    with held(model):
         h = x
         for index, (layer, weight) in enumerate(zip(model, weights(model))):
             before = step[weight]

@@ -31,7 +31,7 @@ LIB = Path(__file__).resolve().parent
 COMMITTED = LIB.parent / "book" / "records"
 CACHE = LIB.parent / "_build" / "records"
 #: The modules that decide what a run measures.
-SOURCES = ("controls", "data", "kernels", "linear", "models", "norms", "probes", "specs", "theory/formulas", "theory/training", "training")
+SOURCES = ("controls", "data", "kernels", "linear", "models", "noise", "norms", "probes", "specs", "theory/formulas", "theory/training", "training")
 #: Relative tolerance of a replay of the first steps, by precision: other CPUs round differently,
 #: and training amplifies it.
 REPLAY_TOLERANCE = {"bfloat16": 5e-2, "float32": 2e-3, "float64": 1e-7}
@@ -213,15 +213,6 @@ def _else(spec: Spec) -> str:
         elif field.name not in _SHOWN and not field.name.endswith("_every") and value != field.default:
             changed.append(f"{field.name} {value}")
     return ", ".join(changed)
-
-
-def replayable(record: xr.Dataset, device: str = "cpu") -> bool:
-    """Whether `device` can repeat a record: noise comes from a generator that the other kind of device does not have."""
-    return record.attrs.get("kind", "cpu") == device or not _is_noisy(from_canonical(record.attrs["spec"]))
-
-
-def _is_noisy(spec: Spec) -> bool:
-    return spec.norm == "noisy" or getattr(spec, "noise_without_norm", False)
 
 
 def replay(record: xr.Dataset, steps: int = REPLAY_STEPS, device: str = "cpu") -> float:

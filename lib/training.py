@@ -165,11 +165,10 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
     velocity = [torch.zeros_like(parameter) for parameter in parameters] if spec.momentum else []
     store = _vgg_store(spec, len(model))
     lengths, first = np.array(spec.step_lengths, np.float32), 0
-    here = torch.device(device) if device == "cpu" else images.train_x.device
 
     start = saved = time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
-        first, seconds = _resume(checkpoint, model, velocity, store, here)
+        first, seconds = _resume(checkpoint, model, velocity, store)
         start -= seconds
     with probes.Activations(model, spec.units, spec.seed) as activations:
         for step in range(first, spec.steps):
@@ -177,15 +176,10 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                 store.put(step, **_evaluate(model, images, normalize, spec.eval_images))
             x, y = batch(spec, images, step)
             x = normalize(x)
-            noise = probes.NoiseState(model, here)
+            noise = probes.NoiseState(model)
             activations.watching = store.due("moments_step", step) or store.due("histogram_step", step)
-            with torch.autocast(device, torch.bfloat16, enabled=spec.precision == "bfloat16"):
-                logits = model(x)
-            logits = logits.to(x.dtype)
-            loss = F.cross_entropy(logits, y)
-            grads = list(torch.autograd.grad(loss, parameters))
-            right = (logits.argmax(1) == y).to(loss.dtype).mean()
-            found = torch.stack([loss.detach(), right]).cpu()  # one copy from a GPU, not two
+            found, grads = gradient(model, spec, x, y)
+            found = found.cpu()  # one copy from a GPU, not two
             store.put(step, loss=found[0], accuracy=found[1])
             if not math.isfinite(store.arrays["loss"][step]):
                 break
@@ -203,7 +197,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                 l2, cosine = probes.covariate_shift(*arguments)
                 store.put(step, shift_l2=l2, shift_cosine=cosine)
             if store.due("theorem_step", step):
-                with probes.held(model, noise):
+                with probes.held(model):
                     terms = theorems.measure(model, F.cross_entropy, x, y, THEOREM_UNITS)
                 store.put(step, **{f"theorem_{name}": value for name, value in terms.items()})
             if store.due("control_step", step):
@@ -216,14 +210,10 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             if store.due("precision_step", step):
                 errors = controls.precision_errors(model, F.cross_entropy, x, y, spec.step_size, spec.step_lengths)
                 store.put(step, **{f"error_{name}": value for name, value in errors.items()})
-            with torch.no_grad():
-                if velocity:
-                    torch._foreach_mul_(velocity, spec.momentum)
-                    torch._foreach_add_(velocity, grads)
-                torch._foreach_add_(parameters, velocity or grads, alpha=-spec.step_size)
+            descend(parameters, velocity, grads, spec)
             late = time.time() > deadline
             if checkpoint is not None and (late or time.monotonic() - saved > CHECKPOINT_EVERY):
-                _save(checkpoint, step + 1, time.monotonic() - start, model, velocity, store, here)
+                _save(checkpoint, step + 1, time.monotonic() - start, model, velocity, store)
                 saved = time.monotonic()
             if late:
                 raise OutOfTime
@@ -236,6 +226,26 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
     dataset.attrs |= {"data": images.identity, "parameters": sum(p.numel() for p in parameters)}
     dataset.attrs["seconds"] = round(time.monotonic() - start, 1)
     return dataset
+
+
+def gradient(model: torch.nn.Module, spec: VGGSpec, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Loss and accuracy [2] on normalized images x [B, 3, 32, 32] with labels y [B], and the gradient of every trained parameter."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+        logits = model(x)
+    logits = logits.to(x.dtype)
+    loss = F.cross_entropy(logits, y)
+    grads = list(torch.autograd.grad(loss, probes.trained(model)))
+    right = (logits.argmax(1) == y).to(loss.dtype).mean()
+    return torch.stack([loss.detach(), right]), grads
+
+
+@torch.no_grad()
+def descend(parameters: list[Tensor], velocity: list[Tensor], grads: list[Tensor], spec: VGGSpec) -> None:
+    """One step of gradient descent, with `spec.momentum` where there are velocities."""
+    if velocity:
+        torch._foreach_mul_(velocity, spec.momentum)
+        torch._foreach_add_(velocity, grads)
+    torch._foreach_add_(parameters, velocity or grads, alpha=-spec.step_size)
 
 
 def batch(spec: VGGSpec, images: Images, step: int) -> tuple[Tensor, Tensor]:
@@ -295,16 +305,13 @@ def _evaluate(
     return accuracy
 
 
-def _save(
-    path: Path, step: int, seconds: float, model: torch.nn.Module, velocity: list[Tensor], store: _Store, device: torch.device
-) -> None:
-    noise = probes.NoiseState(model, device)
+def _save(path: Path, step: int, seconds: float, model: torch.nn.Module, velocity: list[Tensor], store: _Store) -> None:
     state = {
         "step": step,
         "seconds": seconds,
         "model": model.state_dict(),
         "velocity": velocity,
-        "noise": list(noise.states.values()),
+        "noise": list(probes.NoiseState(model).calls.values()),
         "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
     }
     partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")  # another process may be at the same run
@@ -317,9 +324,7 @@ def _save(
         raise Failure(f"cannot write the checkpoint {path} ({error}); free some space and run again.") from error
 
 
-def _resume(
-    path: Path, model: torch.nn.Module, velocity: list[Tensor], store: _Store, device: torch.device
-) -> tuple[int, float]:
+def _resume(path: Path, model: torch.nn.Module, velocity: list[Tensor], store: _Store) -> tuple[int, float]:
     """Steps done and seconds spent so far; none where the checkpoint is damaged, for the run can be made again."""
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
@@ -329,8 +334,8 @@ def _resume(
     model.load_state_dict(state["model"])
     for value, saved in zip(velocity, state["velocity"]):
         value.copy_(saved)
-    noise = probes.NoiseState(model, device)
-    noise.states = dict(zip(noise.states, state["noise"]))
+    noise = probes.NoiseState(model)
+    noise.calls = dict(zip(noise.calls, state["noise"]))
     noise.rewind()
     for name, array in state["arrays"].items():
         store.arrays[name][...] = array.numpy()

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
 from torch.nn import functional as F
 
 from lib import bench, linear, plain, probes
@@ -13,8 +14,8 @@ from lib.cli import main
 from lib.data import gaussian_regression, load_images
 from lib.errors import Failure
 from lib.models import deep_linear, vgg
-from lib.norms import LpNorm
-from lib.specs import LinearSpec, VGGSpec
+from lib.norms import ActivationNoise, LpNorm
+from lib.specs import LinearSpec, Noise, VGGSpec
 
 SPEC = VGGSpec(norm="batchnorm", width=1 / 16, depth=7, precision="float64", train_images=64, batch_size=16)
 
@@ -30,7 +31,7 @@ def network():
 
 def test_plain_probes_find_the_same(network):
     model, x, y, grads = network
-    noise = probes.NoiseState(model, x.device)
+    noise = probes.NoiseState(model)
     losses, changes = probes.landscape(model, F.cross_entropy, x, y, grads, noise, 0.1, bench.LENGTHS)
     usual = plain.landscape(model, F.cross_entropy, x, y, 0.1, bench.LENGTHS)
     np.testing.assert_allclose([losses.numpy(), changes.numpy()], usual, rtol=1e-9)
@@ -58,6 +59,14 @@ def test_plain_linear_probes_find_the_same():
 def test_plain_norm_is_the_same_layer(p):
     y = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(LpNorm(3, p).double()(y), plain.LpNorm(3, p).double()(y))
+
+
+def test_plain_noise_is_as_strong():
+    noise, a = Noise(), torch.full((2, 20_000), 2.0)  # of every channel two values, so that all of the noise varies
+    torch.manual_seed(0)
+    ours, usual = ActivationNoise(noise, seed=0)(a), plain.ActivationNoise(noise)(a)
+    assert ks_2samp(ours[0], usual[0]).pvalue > 1e-3
+    assert ks_2samp(ours[0] - ours[1], usual[0] - usual[1]).pvalue > 1e-3
 
 
 def test_plain_loop_trains():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lib import cli, records, training
+from lib import records, training
 from lib.chapters import ROOT
 from lib.errors import Failure, UsageError
 from lib.specs import LinearSpec, Noise, VGGSpec
@@ -215,20 +215,10 @@ def test_catalogue_has_a_row_for_runs_that_differ_in_the_seed_alone(store):
     assert rows.seeds["layers 4, dim 3, samples 20"] == "0-1"
 
 
-def test_noise_of_another_device_is_not_replayed(store, capsys):
-    noisy = records.make(TINY.but(norm="noisy"), folder=store / "committed")
-    plain = records.make(TINY.but(precision_every=2), folder=store / "committed")
-    for record, there in ((noisy, False), (plain, True)):
-        assert records.replayable(record)
-        elsewhere = record.assign_attrs(kind="cuda", device="a GPU")
-        assert records.replayable(elsewhere) == there and records.replayable(elsewhere, "cuda")
-        records._write(elsewhere, store / "committed" / records.file_name(records.from_canonical(record.attrs["spec"])))
-    # A GPU's own rounding is no reason to call its record stale.
-    other = plain.assign_attrs(kind="cuda").assign(error_beta=plain.error_beta * 2)
+def test_rounding_of_another_device_does_not_make_a_record_stale():
+    record = records.make(TINY.but(precision_every=2))
+    other = record.assign_attrs(kind="cuda", device="a GPU").assign(error_beta=record.error_beta * 2)
     assert records.replay(other) == 0 and records.replay(other.assign_attrs(kind="cpu")) > 0.1
-    assert cli.main(["verify"]) == 0
-    said = capsys.readouterr().out
-    assert said.count("other device, not replayed here") == 1 and said.count("ok ") == 1
 
 
 COMMITTED = sorted(records.COMMITTED.glob("*.nc"))
@@ -265,6 +255,4 @@ def test_committed_records_replay(path):
     record = records.read(path)
     if json.loads(record.attrs["spec"]).get("data") == "cifar10-jpeg" and available() != "cifar10-jpeg":
         pytest.skip("the images of this record are not here; set BN_DATA to their folder")
-    if not records.replayable(record):
-        pytest.skip("noise of another kind of device")
     assert records.replay(record) <= records.tolerance(record)
