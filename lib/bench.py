@@ -124,7 +124,7 @@ def _linear_items(device: str) -> Iterator[Item]:
         )  # fmt: skip
         yield Item(
             f"deep linear landscape, {norm}, per length", "deep copies, .item()",
-            lambda problem=problem, gradient=gradient: linear.landscape(problem, problem.weights, gradient),
+            lambda problem=problem, grads=grads: linear.landscape(problem, problem.weights, grads),
             lambda model=model, x=x, y=y: plain.landscape(model, squared, x, y, 1e-6, LENGTHS),
             spec.seeds * len(spec.step_lengths), len(LENGTHS), spec.seeds * len(spec.step_lengths) * spec.layers * per_layer,
             torch.float64,
@@ -132,12 +132,12 @@ def _linear_items(device: str) -> Iterator[Item]:
         if norm == "batchnorm":
             yield Item(
                 "deep linear landscape, batchnorm, per length", "torch.func: vmap over lengths",
-                lambda problem=problem, gradient=gradient: linear.landscape(problem, problem.weights, gradient),
+                lambda problem=problem, grads=grads: linear.landscape(problem, problem.weights, grads),
                 _functional_landscape(model, squared, x, y, spec), spec.seeds * len(spec.step_lengths), len(spec.step_lengths),
             )  # fmt: skip
             yield Item(
                 "deep linear covariate shift, batchnorm", "a deep copy and a gradient per layer",
-                lambda problem=problem, gradient=gradient: linear.covariate_shift(problem, problem.weights, gradient),
+                lambda problem=problem, grads=grads: linear.covariate_shift(problem, problem.weights, grads),
                 lambda model=model, x=x, y=y: plain.covariate_shift(model, squared, x, y, 1e-6), spec.seeds,
             )  # fmt: skip
 

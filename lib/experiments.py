@@ -340,7 +340,7 @@ def prepare(scale: str, device: str = "cpu", jobs: int = 2) -> None:
 def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
     """Label of a curve to its record, with a `seed` dimension; runs what has no record yet.
 
-    Where a build does not (`on_demand`), seeds without a record are missing, and curves without any. Attributes are those of the first seed, and `scale`, `experiment` and `seconds` in total.
+    Where a build does not (`on_demand`), seeds without a record are missing, and curves without any. Attributes are those of the first seed, but `device`, `torch` and `code` of all, and `scale`, `experiment` and `seconds` in total.
     """
     return _load(name, scale, device)
 
@@ -362,8 +362,18 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
         if "seed" not in merged.dims:
             merged = xr.concat(parts, xr.Variable("seed", [spec.seed for spec in group]), combine_attrs="override")
         seconds = sum(part.attrs["seconds"] for part in parts)
-        curves[label] = merged.assign_attrs(scale=scale, experiment=name, seconds=seconds)
+        machines = {name: _every(parts, name) for name in _MACHINE.values()}
+        curves[label] = merged.assign_attrs(scale=scale, experiment=name, seconds=seconds, **machines)
     return curves
+
+
+#: What made a record: the words before it in a caption, and its attribute.
+_MACHINE = {"": "device", "torch ": "torch", "code ": "code"}
+
+
+def _every(curves: Iterable[xr.Dataset], name: str) -> str:
+    """The attribute `name` of all curves, each value once."""
+    return " and ".join(dict.fromkeys(value for curve in curves for value in curve.attrs[name].split(" and ")))
 
 
 def whole(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
@@ -384,7 +394,7 @@ def provenance(curves: dict[str, xr.Dataset]) -> str:
     minutes = sum(record.attrs["seconds"] for record in curves.values()) / 60
     return (
         f"{first.attrs['scale']} scale: {'; '.join(_described(*network) for network in networks.values())}; "
-        f"{first.attrs['device']}, torch {first.attrs['torch']}, code {first.attrs['code']}, {minutes:.1f} min in all. "
+        f"{', '.join(f'{what}{_every(curves.values(), name)}' for what, name in _MACHINE.items())}, {minutes:.1f} min in all. "
         f"python -m lib run {first.attrs['experiment']} --scale {first.attrs['scale']}"
     )
 

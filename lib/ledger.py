@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from IPython.display import HTML
 from scipy import stats
 
@@ -59,11 +60,23 @@ def verdict(claim: claims.Claim, values: np.ndarray, network: str) -> str:
 _UNMEASURED = {"value": None, "low": None, "high": None, "seeds": 0, "scale": None, "data": None, "records": []}
 
 
+class _Watched(dict[str, xr.Dataset]):
+    """Curves that note which of them a measure looks at."""
+
+    def __init__(self, curves: dict[str, xr.Dataset]) -> None:
+        super().__init__(curves)
+        self.used: set[str] = set()
+
+    def __getitem__(self, label: str) -> xr.Dataset:
+        self.used.add(label)
+        return super().__getitem__(label)
+
+
 def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, Any]:
     """The claim's row of the ledger at `scale`.
 
     Keys: id, where, paper, rule, value, low, high, seeds, scale, data, records, verdict.
-    Values of claims with `log` are factors.
+    Values of claims with `log` are factors; `records` are those that the number hangs on.
     """
     row: dict[str, Any] = {"id": claim.id, "where": claim.where, "paper": claim.paper, "rule": claim.rule}
     if claim.measure is None:
@@ -74,10 +87,11 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
     common = experiments.common_seeds(curves, wanted)
     if not common:
         return row | _UNMEASURED | {"scale": scale, "verdict": "not measured yet"}
-    values = claim.measure(common)
+    watched = _Watched(common)
+    values = claim.measure(watched)
     about = common[wanted[0]]
     network = from_canonical(about.attrs["spec"]).network
-    files = [file_name(spec) for label in wanted for spec in runs[label] if getattr(spec, "seed", 0) in about.seed]
+    files = [file_name(spec) for label in wanted if label in watched.used for spec in runs[label] if getattr(spec, "seed", 0) in about.seed]
     return row | {
         **numbers(claim, values),
         "seeds": len(values),

@@ -52,7 +52,9 @@ class LinearProblem:
         self.compiled = kernels is not None and torch.device(device).type == "cpu"
         if self.compiled:
             longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
-            self._data = (self.inputs, self.targets, self.samples, self.samples.float(), longest)
+            data = (self.inputs, self.targets, self.samples, self.samples.float(), longest)
+            # Made once: at this size a conversion costs as much as a layer. Copies: torch moves a tensor that goes to another process.
+            self._data = [tensor.numpy().copy() for tensor in data]
         self._work: list[Tensor] = []
         self._repeated: dict[int, LinearProblem] = {}
 
@@ -124,7 +126,8 @@ class LinearProblem:
             return self._for(weights.shape[1])._tensor_gradient(weights)
         loss, gradient = weights.new_empty(weights.shape[1]), torch.empty_like(weights)
         self._run(kernels.gradients, weights, loss, gradient)
-        return loss.view(-1, self.spec.seeds).add_(self.floor).flatten(), gradient
+        loss.view(-1, self.spec.seeds).add_(self.floor)
+        return loss, gradient
 
     def along(self, weights: Tensor, direction: Tensor, distances: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
         """At W - t v for distances t [C] along a direction v [k, D, d, d] from weights W [k, D, d, d].
@@ -150,12 +153,13 @@ class LinearProblem:
         share = grain * -(-len(loss) // (grain * torch.get_num_threads()))
         bounds = [(first, min(first + share, len(loss))) for first in range(0, len(loss), share)]
         kind = (kernels.NORMS[self.spec.norm], self.spec.gamma, self.spec.samples)
-        data = [tensor.numpy() for tensor in (*self._data, weights.contiguous())]
+        values = loss.numpy(), out.numpy()
+        data = [*self._data, weights.contiguous().numpy()]
         while len(self._work) < len(bounds):
             self._work.append(torch.empty(kernels.workspace(self.spec.layers, self.spec.dim), dtype=torch.float64))
 
         def part(number: int) -> None:
-            kernel(*kind, *data, *bounds[number], self._work[number].numpy(), loss.numpy(), out.numpy(), *rest)
+            kernel(*kind, *data, *bounds[number], self._work[number].numpy(), *values, *rest)
 
         others = [_pool(os.getpid()).submit(part, number) for number in range(1, len(bounds))]
         part(0)

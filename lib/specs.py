@@ -34,7 +34,7 @@ LINEAR_LENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0)
 
 
 def _check_lengths(lengths: tuple[float, ...]) -> None:
-    if not lengths:
+    if len(lengths) == 0:
         raise UsageError("step_lengths is empty, but must hold at least one multiple of the step size.")
     for length in lengths:
         check_number("step_lengths", length, 0, 1e4, low_open=True)
@@ -65,6 +65,7 @@ class Noise:
         check_number("n_sigma", self.n_sigma, 1, 100)
         check_number("r_mu", self.r_mu, 0, 100)
         check_number("r_sigma", self.r_sigma, 0, 100)
+        _settle(self)
 
     def scaled(self, strength: float) -> Noise:
         """All four deviations from the identity, multiplied by `strength` (1 is the paper's)."""
@@ -75,6 +76,16 @@ class Noise:
             r_mu=self.r_mu * strength,
             r_sigma=self.r_sigma * strength,
         )
+
+
+def _settle(spec: Any) -> None:
+    """Give every field the plain type of its default, so that 1, 1.0 and a NumPy scalar are one spec with one hash."""
+    for one in fields(spec):
+        value, kind = getattr(spec, one.name), type(one.default)
+        if kind in (bool, int, float):
+            object.__setattr__(spec, one.name, kind(value))
+        elif kind is tuple:
+            object.__setattr__(spec, one.name, tuple(map(float, value)))
 
 
 class _Spec:
@@ -157,8 +168,10 @@ class VGGSpec(_Spec):
         check_choice("architecture", self.architecture, ("vgg", "resnet"))
         check_choice("depth", self.depth, VGG_PLANS if self.architecture == "vgg" else RESNET_BLOCKS)
         check_choice("placement", self.placement, PLACEMENTS)
-        check_choice("affine", self.affine, (True, False))
-        check_choice("norm_head", self.norm_head, (True, False))
+        for name in ("noise_without_norm", "augment", "affine", "norm_head"):
+            check_choice(name, getattr(self, name), (True, False))
+        if not isinstance(self.noise, Noise):
+            raise UsageError(f"noise is {self.noise!r}, but must be a Noise; use Noise(r_sigma=0.2), for example.")
         check_choice("lp_formula", self.lp_formula, LP_FORMULAS if self.norm in LP_NORMS else ("unit",))
         check_number("init_scale", self.init_scale, 0, 1_000, low_open=True)
         check_number("momentum", self.momentum, 0, 0.999)
@@ -194,6 +207,7 @@ class VGGSpec(_Spec):
             raise UsageError(
                 f"noise_without_norm goes with norm 'none', not {self.norm!r}; use norm 'noisy'."
             )
+        _settle(self)
 
     def _check_off(self, cadences: tuple[str, ...], when: str) -> None:
         for name in cadences:
@@ -244,6 +258,7 @@ class LinearSpec(_Spec):
             check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
         _check_lengths(self.step_lengths)
         _check_theorem(self)
+        _settle(self)
 
 
 Spec = VGGSpec | LinearSpec

@@ -22,11 +22,15 @@ from lib.training import OutOfTime
 def _make(spec: Spec, device: str, folder: Path | None, deadline: float) -> None:
     if time.time() >= deadline:
         return
-    torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
+    usual = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
     try:
         records.make(spec, device, folder, deadline=deadline)
     except OutOfTime:
         pass
+    finally:
+        torch.set_num_threads(usual)  # a single job is made in the caller's process
 
 
 def ensure(

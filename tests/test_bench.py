@@ -77,6 +77,14 @@ def test_plain_loop_trains():
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
 
 
+def test_every_item_runs(monkeypatch):
+    monkeypatch.setattr(bench, "WIDTH", 1 / 32)
+    monkeypatch.setattr(bench, "available", lambda: "synthetic")
+    for item in itertools.chain(bench._linear_items("cpu"), bench._vgg_items("cpu", steps=1)):
+        item.ours()
+        item.plain()
+
+
 def test_comparison_is_a_ratio_by_round(monkeypatch):
     # Warm-up of both sides, then rounds of (ours, plain): 3 calls of ours fill the least time, one of plain.
     clock = iter([0.01, 0.05, *itertools.chain.from_iterable([(0.03, 0.06), (0.06, 0.12), (0.03, 0.12)])])

@@ -101,6 +101,14 @@ def test_a_claim_about_one_network_cites_its_data_and_seeds():
     assert row["data"] == "generated Gaussian data" and len(row["records"]) == 1
 
 
+def test_a_claim_cites_the_records_it_hangs_on():
+    row = ledger.evaluate(claims.get("fig-12b-l1"), "laptop")
+    assert {name.split("-")[1] for name in row["records"]} == {"none", "l1"} and len(row["records"]) == 2 * row["seeds"]
+    every = ledger.evaluate(claims.get("prose-largest-step"), "laptop")
+    runs = experiments.unique(["step-size"], "laptop")
+    assert len(every["records"]) == len(runs)
+
+
 def test_two_orders_of_magnitude_is_seen_where_it_is_there():
     claim = claims.get("prose-two-orders")
     changes = np.random.default_rng(0).uniform(1, 1.1, (3, 9, 2))
@@ -349,6 +357,8 @@ def test_provenance_names_scale_data_seeds_and_command():
     text = experiments.provenance(experiments.load("fig-4", "smoke"))
     for part in ("smoke scale", "2 seeds", "not CIFAR-10", "torch", "python -m lib run fig-4 --scale smoke"):
         assert part in text
+    one, other = (curve.assign_attrs(code=code) for curve, code in zip(experiments.load("fig-4", "smoke").values(), ("a and b", "b and c")))
+    assert "code a and b and c," in experiments.provenance({"none": one, "batchnorm": other})
 
 
 def test_unknown_names_are_named():

@@ -1,11 +1,12 @@
 """The two networks: shapes, initialization, and what they share across norms."""
 
+import numpy as np
 import pytest
 import torch
 
 from lib.errors import UsageError
 from lib.models import FixedScale, deep_linear, glorot_weights, vgg, weights
-from lib.specs import LinearSpec, VGGSpec, from_canonical
+from lib.specs import LinearSpec, Noise, VGGSpec, from_canonical
 
 
 def test_vgg_a_has_its_layers_and_parameters():
@@ -114,6 +115,8 @@ def test_fixed_scale_gives_deviation_gamma(norm):
         (lambda: VGGSpec(architecture="resnet", depth=8, noise_without_norm=True), "noise_without_norm is True.*'resnet'"),
         (lambda: VGGSpec(norm="l1", precision="bfloat16"), "norm with precision 'bfloat16' is 'l1'.*batchnorm"),
         (lambda: VGGSpec(norm="batchnorm", norm_head=False, theorem_every=2), "theorem_every is 2.*norm_head False"),
+        (lambda: VGGSpec(augment="no"), "augment is 'no'.*True, False"),
+        (lambda: VGGSpec(noise=0.5), "noise is 0.5.*a Noise"),
         (lambda: VGGSpec(placement="beside"), "placement is 'beside'.*before, after"),
         (lambda: LinearSpec(norm="noisy"), "norm is 'noisy'"),
         (lambda: LinearSpec(layers=0), "layers is 0"),
@@ -135,3 +138,7 @@ def test_identity_of_a_spec_is_its_content():
     assert spec.hash == VGGSpec(norm="noisy", seed=3).hash != spec.but(seed=4).hash
     linear = LinearSpec(norm="l1")
     assert from_canonical(linear.canonical()) == linear
+    # However a number is written.
+    numpy = VGGSpec(width=np.float64(1), seed=np.int64(0), augment=np.False_, step_lengths=np.array([1, 2]), noise=Noise(n_mu=1))
+    plain = VGGSpec(width=1, step_lengths=[1, 2], noise=Noise(n_mu=1.0))
+    assert numpy.hash == plain.hash == VGGSpec(step_lengths=(1.0, 2.0), noise=Noise(n_mu=1.0)).hash
