@@ -73,10 +73,10 @@ def _transpose(a, out):
 
 
 @_compiled
-def _gather(values, networks, out):
-    """out [k, d, d, 8] = the `networks` [8] of values [k, S, d, d], one a lane."""
+def _gather(values, networks, used, out):
+    """The first `used` lanes of out [k, d, d, 8] = those `networks` [8] of values [k, S, d, d]."""
     for layer in range(out.shape[0]):
-        for lane in range(LANES):
+        for lane in range(used):
             for i in range(out.shape[1]):
                 for m in range(out.shape[2]):
                     out[layer, i, m, lane] = values[layer, networks[lane], i, m]
@@ -324,9 +324,9 @@ def _normalize_back(gamma, normalized, scale, slope, delta):
 
 @_compiled
 def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, work, loss, out):
-    """Losses [8] (without the floor) and gradients `out` [k, d, d, 8] of eight networks w [k, d, d, 8].
+    """Losses [8], without the floor, and gradients `out` [k, d, d, 8] of eight networks w [k, d, d, 8].
 
-    Lane n belongs to data set which[n]; lanes from `used` on are spare, and only kept from costing time.
+    Lane n belongs to data set which[n]; lanes from `used` on are spare: what is in them goes nowhere.
     """
     layers, units = w.shape[:2]
     width = inputs.shape[2]
@@ -370,10 +370,10 @@ def workspace(layers: int, units: int) -> int:
 
 
 @_compiled
-def gradients(norm, gamma, count, inputs, targets, samples, rounded, longest, weights, first, last, work, loss, out):
-    """Loss [S] (without the floor) and gradient `out` [k, S, d, d] at weights [k, S, d, d], of the networks first ... last - 1.
+def gradients(norm, gamma, count, inputs, targets, floor, samples, rounded, longest, weights, first, last, work, loss, out):
+    """Loss [S] and gradient `out` [k, S, d, d] at weights [k, S, d, d], of the networks first ... last - 1.
 
-    Network s belongs to data set s % D; inputs and targets are [D, d, d+1], and for l1 and linf `samples` [D, d+1, n],
+    Network s belongs to data set s % D; inputs and targets are [D, d, d+1], `floor` is [D], and for l1 and linf `samples` [D, d+1, n],
     `rounded` the same in float32 and `longest` [D] the largest norm of a sample; `work` is `workspace` numbers.
     """
     layers, _, units, _ = weights.shape
@@ -384,23 +384,23 @@ def gradients(norm, gamma, count, inputs, targets, samples, rounded, longest, we
     for start in range(first, last, LANES):
         used = min(LANES, last - start)
         for lane in range(LANES):
-            networks[lane] = start + min(lane, used - 1)  # spare lanes repeat the last
+            networks[lane] = start + min(lane, used - 1)
             which[lane] = networks[lane] % len(inputs)
-        _gather(weights, networks, w)
+        _gather(weights, networks, used, w)
         _backpropagate(
             norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, rest, losses, g
         )
         for lane in range(used):
-            loss[networks[lane]] = losses[lane]
+            loss[networks[lane]] = losses[lane] + floor[which[lane]]
             _scatter(g, lane, out, networks[lane])
 
 
 @_compiled
 def along(
-    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, first, last, work, loss, there,
+    norm, gamma, count, inputs, targets, floor, samples, rounded, longest, weights, first, last, work, loss, there,
     direction, distances, keep, change,
 ):
-    """Loss [C S] (without the floor) and |g(W - t v) - v| [C S] at distances t [C] along `direction` v [k, S, d, d].
+    """Loss [C S] and |g(W - t v) - v| [C S] at distances t [C] along `direction` v [k, S, d, d].
 
     Of the C S points, sorted by distance, those from `first` to `last` - 1. `there` [k, S, d, d] receives the gradient g
     at distance number `keep`. The rest as in `gradients`. Moved weights and gradients exist for eight
@@ -418,14 +418,14 @@ def along(
             length, networks[lane] = divmod(start + min(lane, used - 1), population)
             which[lane] = networks[lane] % len(inputs)
             moved[lane] = distances[length]
-        _gather(weights, networks, w)
-        _gather(direction, networks, v)
+        _gather(weights, networks, used, w)
+        _gather(direction, networks, used, v)
         _move(w, v, moved, step)
         _backpropagate(
             norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, rest, losses, g
         )
         _squared_distance(g, v, squares)
         for lane in range(used):
-            loss[start + lane], change[start + lane] = losses[lane], np.sqrt(squares[lane])
+            loss[start + lane], change[start + lane] = losses[lane] + floor[which[lane]], np.sqrt(squares[lane])
             if (start + lane) // population == keep:
                 _scatter(g, lane, there, networks[lane])

@@ -52,7 +52,7 @@ class LinearProblem:
         self.compiled = kernels is not None and torch.device(device).type == "cpu"
         if self.compiled:
             longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
-            data = (self.inputs, self.targets, self.samples, self.samples.float(), longest)
+            data = (self.inputs, self.targets, self.floor, self.samples, self.samples.float(), longest)
             # Made once: at this size a conversion costs as much as a layer. Copies: torch moves a tensor that goes to another process.
             self._data = [tensor.numpy().copy() for tensor in data]
         self._work: list[Tensor] = []
@@ -126,7 +126,6 @@ class LinearProblem:
             return self._for(weights.shape[1])._tensor_gradient(weights)
         loss, gradient = weights.new_empty(weights.shape[1]), torch.empty_like(weights)
         self._run(kernels.gradients, weights, loss, gradient)
-        loss.view(-1, self.spec.seeds).add_(self.floor)
         return loss, gradient
 
     def along(self, weights: Tensor, direction: Tensor, distances: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,7 +138,7 @@ class LinearProblem:
             change, there = torch.empty_like(loss), torch.empty_like(weights)
             rest = (direction.contiguous().numpy(), distances.numpy(), keep, change.view(-1).numpy())
             self._run(kernels.along, weights, loss.view(-1), there, *rest)
-            return loss.add_(self.floor), change, there
+            return loss, change, there
         moved = weights[:, None] - distances[None, :, None, None, None] * direction[:, None]
         loss, gradients = self.gradient(moved.flatten(1, 2))
         gradients = gradients.unflatten(1, (len(distances), -1))
@@ -156,7 +155,7 @@ class LinearProblem:
         values = loss.numpy(), out.numpy()
         data = [*self._data, weights.contiguous().numpy()]
         while len(self._work) < len(bounds):
-            self._work.append(torch.empty(kernels.workspace(self.spec.layers, self.spec.dim), dtype=torch.float64))
+            self._work.append(torch.zeros(kernels.workspace(self.spec.layers, self.spec.dim), dtype=torch.float64))
 
         def part(number: int) -> None:
             kernel(*kind, *data, *bounds[number], self._work[number].numpy(), *values, *rest)
