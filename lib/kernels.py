@@ -189,19 +189,22 @@ def _rounded_product(unit, rounded, y):
 
 @_compiled
 def _signed_sums(samples, y, out):
-    """out [d, J]: for each y [d, n], the sum of every row of `samples` [J, n] with the signs of y; two units a pass."""
-    units = y.shape[0]
-    for i in range(0, units, 2):
-        other = min(i + 1, units - 1)
-        first, second = y[i], y[other]
+    """out [d, J]: for each y [d, n], the sum of every row of `samples` [J, n] with the signs of y; five units a pass."""
+    last = y.shape[0] - 1
+    for i in range(0, last + 1, 5):
+        p, q, r, s = min(i + 1, last), min(i + 2, last), min(i + 3, last), min(i + 4, last)  # at the end a unit is found again
+        y0, y1, y2, y3, y4 = y[i], y[p], y[q], y[r], y[s]
         for j in range(samples.shape[0]):
             row = samples[j]
-            one = two = 0.0
+            s0 = s1 = s2 = s3 = s4 = 0.0
             for index in range(row.shape[0]):
-                one += row[index] if first[index] > 0 else -row[index]
-                two += row[index] if second[index] > 0 else -row[index]
-            out[other, j] = two
-            out[i, j] = one
+                value = row[index]
+                s0 += value if y0[index] > 0 else -value
+                s1 += value if y1[index] > 0 else -value
+                s2 += value if y2[index] > 0 else -value
+                s3 += value if y3[index] > 0 else -value
+                s4 += value if y4[index] > 0 else -value
+            out[i, j], out[p, j], out[q, j], out[r, j], out[s, j] = s0, s1, s2, s3, s4
 
 
 @_compiled
