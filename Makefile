@@ -60,7 +60,7 @@ reference: $(READY)  ## make tests/references anew after a wanted change
 	@$(BIN)/python -m lib reference
 
 verify: $(READY)  ## check the committed records against the code
-	@$(BIN)/python -m lib verify
+	@$(BIN)/python -m lib verify --device $(DEVICE)
 
 clean:  ## remove what was built; the environment, images and computed records stay
 	rm -rf .pytest_cache .hypothesis .coverage

@@ -228,12 +228,12 @@ def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:
     yield Item("VGG step, noisy", "a BatchNorm step of ours", train, full, steps, steps)
     spec = base.but(norm="noisy")
     usual = vgg(spec).to(device).train()
-    for norm in usual.modules():
-        if isinstance(norm, NoisyBatchNorm):
-            norm[1] = plain.ActivationNoise(spec.noise)
+    for module in usual.modules():
+        if isinstance(module, NoisyBatchNorm):
+            module[1] = plain.ActivationNoise(spec.noise)
     yield Item(
         "VGG step, noisy", "torch's generator, tensor by tensor", train,
-        lambda: _train(usual, spec, images, normalize, steps), steps, steps,
+        lambda usual=usual, spec=spec: _train(usual, spec, images, normalize, steps), steps, steps,
     )  # fmt: skip
     with contextlib.suppress(ImportError):
         from curvlinops import HessianLinearOperator

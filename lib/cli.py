@@ -234,7 +234,7 @@ def verify(steps: int = 20, device: str = "cpu") -> None:
 
     Args:
         steps: how many; rounding differences grow with them.
-        device: cpu or cuda; records of either are replayed on it.
+        device: what to replay on, cpu or cuda; records made on the other are replayed, too.
     """
     from lib import records
     from lib.training import check_device

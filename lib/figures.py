@@ -1,7 +1,7 @@
 """Figures: pure functions from the curves of an experiment to a matplotlib Figure.
 
 Thin lines are seeds, thick lines their mean (geometric on logarithmic axes). Figures keep a
-white ground so that they read the same on a dark page. `show` adds what every figure owes its
+white ground so that they read the same on a dark page. `draw` adds what every figure owes its
 reader: alternative text, what the claims say, and where the numbers come from.
 """
 

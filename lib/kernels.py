@@ -387,7 +387,7 @@ def gradients(norm, gamma, count, inputs, targets, floor, samples, rounded, long
     for start in range(first, last, LANES):
         used = min(LANES, last - start)
         for lane in range(LANES):
-            networks[lane] = start + min(lane, used - 1)
+            networks[lane] = start + min(lane, used - 1)  # a spare lane needs a data set, too
             which[lane] = networks[lane] % len(inputs)
         _gather(weights, networks, used, w)
         _backpropagate(
@@ -418,7 +418,7 @@ def along(
     for start in range(first, last, LANES):
         used = min(LANES, last - start)
         for lane in range(LANES):
-            length, networks[lane] = divmod(start + min(lane, used - 1), population)
+            length, networks[lane] = divmod(start + min(lane, used - 1), population)  # a spare lane needs a data set, too
             which[lane] = networks[lane] % len(inputs)
             moved[lane] = distances[length]
         _gather(weights, networks, used, w)

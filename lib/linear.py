@@ -53,7 +53,8 @@ class LinearProblem:
         if self.compiled:
             longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
             data = (self.inputs, self.targets, self.floor, self.samples, self.samples.float(), longest)
-            # Made once: at this size a conversion costs as much as a layer. Copies: torch moves a tensor that goes to another process.
+            # Made once: at this size a conversion costs as much as a layer. Copies, for torch would move
+            # the memory under a view when a tensor goes to another process.
             self._data = [tensor.numpy().copy() for tensor in data]
         self._work: list[Tensor] = []
         self._repeated: dict[int, LinearProblem] = {}

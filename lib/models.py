@@ -1,6 +1,6 @@
-"""The two networks of appendix A.1, each a flat `nn.Sequential` of layers.
+"""The two networks of appendix A.1, a VGG and a deep linear one, and a residual network beside them.
 
-A layer is a weight and everything up to the next weight, so that "the parameters of the
+The first two are flat `nn.Sequential`s of layers. A layer is a weight and everything up to the next weight, so that "the parameters of the
 layers before i" is `model[:i]` and activations can be replayed from any layer on.
 """
 

@@ -24,7 +24,7 @@ except ImportError:  # as on many a GPU machine
     numba = None
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-#: Values are multiples of 2^-23, so that 2 u - 1 and (1 - x) (1 + x) are exact in float32.
+#: Values are multiples of 2^-23, so that x = 2 u - 1, 1 - x and 1 + x are exact in float32.
 BITS = 23
 
 
@@ -176,10 +176,11 @@ if numba is not None:
         n_mu, n_sigma, r_mu, r_sigma = numbers
         count = a.shape[1]
         low, sigma = np.empty(count, _f), np.empty(count, _f)
-        for c in range(count):
-            j = c % channels
-            low[c] = n_mu * (_f(2) * _uniform(_word(keys[0], j)) - _f(1)) - r_mu
-            sigma[c] = _f(1) + (n_sigma - _f(1)) * _uniform(_word(keys[0], channels + j))
+        for c in range(channels):
+            low[c] = n_mu * (_f(2) * _uniform(_word(keys[0], c)) - _f(1)) - r_mu
+            sigma[c] = _f(1) + (n_sigma - _f(1)) * _uniform(_word(keys[0], channels + c))
+        for c in range(channels, count):
+            low[c], sigma[c] = low[c - channels], sigma[c - channels]
         for row in range(a.shape[0]):
             start = keys[1] + _GOLDEN * _u(row * count)
             for c in range(count):

@@ -160,7 +160,7 @@ def covariate_shift(
 
 
 class Activations:
-    """Watches the inputs of every ReLU: what its layer's normalization (and noise) hands on.
+    """Watches the inputs of every ReLU: what its layer's normalization (and noise) hands on, where these stand before it.
 
     `units` channels of each watched layer are drawn once from `seed`. Use as a context
     manager around training and read it right after the forward pass it is about, before which `watching` was true.

@@ -79,7 +79,7 @@ class Noise:
 
 
 def _settle(spec: Any) -> None:
-    """Give every field the plain type of its default, so that 1, 1.0 and a NumPy scalar are one spec with one hash."""
+    """Give every field the plain type of its default, so that 1, 1.0 and NumPy's float64 1 are one spec with one hash."""
     for one in fields(spec):
         value, kind = getattr(spec, one.name), type(one.default)
         if kind in (bool, int, float):

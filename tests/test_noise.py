@@ -47,14 +47,22 @@ def test_numbers_have_their_distributions_and_nothing_to_do_with_each_other():
     assert abs(found).max() < 5 / np.sqrt(count)
 
 
-@pytest.mark.parametrize("shape", [(64, 8, 6, 6), (7, 3, 5, 5), (16, 1), (3, 130)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_compiled_loop_makes_what_the_definition_says(shape, layout):
+def test_no_two_calls_or_layers_share_a_stream(monkeypatch):
+    keys = []
+    words = noise.words
+    monkeypatch.setattr(noise, "words", lambda key, *rest: (keys.append(key), words(key, *rest))[1])
+    for seed, call in itertools.product(range(3), range(4)):
+        noise.noisy(torch.ones(2, 2, dtype=torch.float64), STRONG, seed, call)
+    assert len(keys) == len(set(keys)) == 2 * 3 * 4
+
+
+# 2304, 36 and 175 rows: 64, 4 and 1 of them are taken as one.
+@pytest.mark.parametrize("shape", [(64, 8, 6, 6), (4, 8, 3, 3), (7, 3, 5, 5), (16, 1), (3, 130)])
+@pytest.mark.parametrize("last", [False, True])
+def test_the_compiled_loop_makes_what_the_definition_says(shape, last):
     pytest.importorskip("numba")
-    if len(shape) == 4:
-        a = torch.randn(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
-    else:
-        a = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    a = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    a = a.movedim(1, -1).contiguous().movedim(-1, 1) if last else a
     slow, fast = a.double().requires_grad_(), a.requires_grad_()
     expected, found = noise.noisy(slow, STRONG, 5, 6), noise.noisy(fast, STRONG, 5, 6)
     assert type(found.grad_fn).__name__ == "_InOnePassBackward"  # otherwise this compares the definition with itself
@@ -74,10 +82,13 @@ def test_the_compiled_loop_keeps_the_tails():
     assert (found - expected).abs().max() < 2e-6
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_every_precision_sees_the_same_noise(dtype):
-    a = torch.ones(8, 4, 3, 3, dtype=dtype)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_every_precision_and_device_sees_the_same_noise(dtype, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    a = torch.ones(8, 4, 3, 3, dtype=dtype, device=device)
     z = noise.noisy(a, STRONG, 1, 2)
     assert z.dtype == dtype
-    torch.testing.assert_close(z.float(), noise.noisy(a.float(), STRONG, 1, 2), rtol=2e-2, atol=4e-2 if dtype == torch.bfloat16 else 5e-6)
+    torch.testing.assert_close(z.float(), noise.noisy(a.float().cpu(), STRONG, 1, 2), check_device=False, rtol=2e-2, atol=4e-2 if dtype == torch.bfloat16 else 5e-6)
     assert not torch.equal(z, noise.noisy(a, STRONG, 1, 3)) and not torch.equal(z, noise.noisy(a, STRONG, 2, 2))
