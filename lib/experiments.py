@@ -357,7 +357,7 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
             group = [spec for spec in group if records.find(spec)]
         if not group:
             continue
-        parts = [_record(spec, device) for spec in group]
+        parts = [_without_empty_axes(_record(spec, device)) for spec in group]
         merged = parts[0]
         if "seed" not in merged.dims:
             merged = xr.concat(parts, xr.Variable("seed", [spec.seed for spec in group]), combine_attrs="override")
@@ -365,6 +365,11 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
         machines = {name: _every(parts, name) for name in _MACHINE.values()}
         curves[label] = merged.assign_attrs(scale=scale, experiment=name, seconds=seconds, **machines)
     return curves
+
+
+def _without_empty_axes(record: xr.Dataset) -> xr.Dataset:
+    """The record without coordinates that nothing has been measured along: older ones have some that newer ones do not."""
+    return record.drop_dims(set(record.dims) - {dim for values in record.data_vars.values() for dim in values.dims})
 
 
 #: What made a record: the words before it in a caption, and its attribute.

@@ -9,7 +9,16 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from lib import claims, experiments, figures, ledger, links, measures, questions
+from lib import (
+    claims,
+    experiments,
+    figures,
+    ledger,
+    links,
+    measures,
+    questions,
+    records,
+)
 from lib.chapters import ROOT
 from lib.errors import UsageError
 from lib.specs import LinearSpec, VGGSpec
@@ -353,6 +362,15 @@ def test_seeds_are_enough_at_every_scale_that_concludes(scale):
             assert seeds >= (2 if scale == "smoke" else 5 if isinstance(group[0], LinearSpec) else 3)
 
 
+def test_older_records_have_empty_axes_and_are_joined_with_newer_ones(store):
+    specs = experiments.specs("accuracy", "smoke")["none"]
+    older = records.make(specs[0])
+    records._write(older.assign_coords(precision=["float32"]), records.CACHE / records.file_name(specs[0]))
+    records.make(specs[1])
+    joined = experiments.load("accuracy", "smoke")["none"]
+    assert joined.sizes["seed"] == 2 and "precision" not in joined.coords
+
+
 def test_provenance_names_scale_data_seeds_and_command():
     text = experiments.provenance(experiments.load("fig-4", "smoke"))
     for part in ("smoke scale", "2 seeds", "not CIFAR-10", "torch", "python -m lib run fig-4 --scale smoke"):
@@ -371,7 +389,6 @@ def test_unknown_names_are_named():
 
 
 def test_everything_the_laptop_book_shows_of_vgg_is_committed():
-    from lib import records
 
     names = [name for name in experiments.EXPERIMENTS if experiments.on_demand(name, "laptop", "cpu")]
     needed = [spec for spec in experiments.unique(names, "laptop") if isinstance(spec, VGGSpec)]
@@ -380,7 +397,6 @@ def test_everything_the_laptop_book_shows_of_vgg_is_committed():
 
 
 def test_the_readme_holds_the_summary_of_the_records():
-    from lib import records
 
     readme = (records.LIB.parent / "README.md").read_text()
     assert ledger.summary("laptop") in readme, "put the output of `python -m lib summary` into README.md"
