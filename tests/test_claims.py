@@ -389,7 +389,6 @@ def test_unknown_names_are_named():
 
 
 def test_everything_the_laptop_book_shows_of_vgg_is_committed():
-
     names = [name for name in experiments.EXPERIMENTS if experiments.on_demand(name, "laptop", "cpu")]
     needed = [spec for spec in experiments.unique(names, "laptop") if isinstance(spec, VGGSpec)]
     missing = [spec.canonical() for spec in needed if not (records.COMMITTED / records.file_name(spec)).is_file()]
@@ -397,6 +396,5 @@ def test_everything_the_laptop_book_shows_of_vgg_is_committed():
 
 
 def test_the_readme_holds_the_summary_of_the_records():
-
     readme = (records.LIB.parent / "README.md").read_text()
     assert ledger.summary("laptop") in readme, "put the output of `python -m lib summary` into README.md"
