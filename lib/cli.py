@@ -94,7 +94,6 @@ def record(
     """
     from lib import experiments as known
     from lib import records, sweeps
-    from lib.specs import VGGSpec
     from lib.training import check_device
 
     check_device(device)
@@ -103,7 +102,7 @@ def record(
     # Deep linear networks last: every machine makes them in minutes.
     needed = sorted(known.unique(experiments, scale), key=lambda spec: getattr(spec, "seed", math.inf))
     if data is not None:
-        needed = list(dict.fromkeys(spec.but(data=data) if isinstance(spec, VGGSpec) else spec for spec in needed))
+        needed = list(dict.fromkeys(known.on_images(spec, data) for spec in needed))
     sweeps.ensure(needed, device, jobs, records.COMMITTED, time.time() + 60 * minutes)
     for path in filter(None, map(records.find, needed)):  # what a build had made before counts, too
         if path.parent != records.COMMITTED:

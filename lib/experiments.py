@@ -178,19 +178,14 @@ def _variants(scale: str) -> Runs:
     return runs
 
 
-def common_seeds(curves: dict[str, xr.Dataset], labels: Iterable[str] | None = None) -> dict[str, xr.Dataset]:
-    """The curves called `labels` (all, by default), with the seeds that all of them have; nothing if there is no such seed."""
-    wanted = list(labels or curves)
-    seeds = set.intersection(*(set(curves[label].seed.values.tolist()) if label in curves else set() for label in wanted))
-    return {label: curves[label].sel(seed=sorted(seeds)) for label in wanted} if seeds else {}
-
-
 def _lp_formulas(scale: str) -> Runs:
     """The average l_p norm by three readings of the words; labels are "norm, formula"."""
     changes = {"landscape_every": _LANDSCAPE_OFTEN[scale]}
+    readings = [(norm, formula) for norm in LP_NORMS for formula in LP_FORMULAS]
+    readings.remove(("linf", "sum"))  # the largest value is not a sum
     return {
         **{norm: _small(scale, norm, **changes) for norm in ("none", "batchnorm")},
-        **{f"{norm}, {formula}": _small(scale, norm, lp_formula=formula, **changes) for norm in LP_NORMS for formula in LP_FORMULAS if (norm, formula) != ("linf", "sum")},  # the largest value is not a sum
+        **{f"{norm}, {formula}": _small(scale, norm, lp_formula=formula, **changes) for norm, formula in readings},
     }
 
 
@@ -301,11 +296,12 @@ def specs(name: str, scale: str) -> Runs:
     runs = EXPERIMENTS[name].runs(scale)
     if scale != "paper":
         return runs
-    others = {label: [_on(spec, "cifar10-jpeg") for spec in group] for label, group in runs.items()}
+    others = {label: [on_images(spec, "cifar10-jpeg") for spec in group] for label, group in runs.items()}
     return others if _committed(others) > _committed(runs) else runs
 
 
-def _on(spec: Spec, data: str) -> Spec:
+def on_images(spec: Spec, data: str) -> Spec:
+    """The same run on other images; a deep linear network sees none."""
     return spec.but(data=data) if isinstance(spec, VGGSpec) else spec
 
 
@@ -379,6 +375,13 @@ _MACHINE = {"": "device", "torch ": "torch", "code ": "code"}
 def _every(curves: Iterable[xr.Dataset], name: str) -> str:
     """The attribute `name` of all curves, each value once."""
     return " and ".join(dict.fromkeys(value for curve in curves for value in curve.attrs[name].split(" and ")))
+
+
+def common_seeds(curves: dict[str, xr.Dataset], labels: Iterable[str] | None = None) -> dict[str, xr.Dataset]:
+    """The curves called `labels` (all, by default), with the seeds that all of them have; nothing if there is no such seed."""
+    wanted = list(labels or curves)
+    seeds = set.intersection(*(set(curves[label].seed.values.tolist()) if label in curves else set() for label in wanted))
+    return {label: curves[label].sel(seed=sorted(seeds)) for label in wanted} if seeds else {}
 
 
 def whole(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:

@@ -362,6 +362,31 @@ def test_seeds_are_enough_at_every_scale_that_concludes(scale):
             assert seeds >= (2 if scale == "smoke" else 5 if isinstance(group[0], LinearSpec) else 3)
 
 
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_a_figure_with_a_single_curve_recorded_is_drawn_or_says_so(monkeypatch, name):
+    load = experiments.load
+    monkeypatch.setattr(experiments, "load", lambda *place: dict(list(load(*place).items())[:1]))
+    page = figures.draw(name, "smoke")._repr_html_()
+    assert ("not measured yet" in page) == (name in figures.WHOLE and len(experiments.specs(figures.FIGURES[name][0], "smoke")) > 1)
+
+
+def test_answers_on_different_images_are_not_compared(monkeypatch):
+    answer = next(answer for answer in questions.ANSWERS if answer.baseline)
+    assert questions.evaluate(answer, "smoke")["same verdict"] in ("yes", "no")
+    whole = experiments.whole
+    monkeypatch.setattr(
+        experiments, "whole",
+        lambda name, *place: {label: curve.assign_attrs(data=name) for label, curve in whole(name, *place).items()},
+    )  # fmt: skip
+    assert questions.evaluate(answer, "smoke")["same verdict"] == "not measured yet"
+
+
+def test_the_landing_page_names_the_seeds():
+    (row,) = [line for line in (ROOT / "book" / "index.md").read_text().splitlines() if line.startswith("| `laptop`")]
+    curves = experiments.specs("fig-4", "laptop")["none"], experiments.specs("fig-10", "laptop")["none"]
+    assert f"{len(curves[0])} seeds;" in row and f"{curves[1][0].seeds} seeds " in row
+
+
 def test_older_records_have_empty_axes_and_are_joined_with_newer_ones(store):
     specs = experiments.specs("accuracy", "smoke")["none"]
     older = records.make(specs[0])

@@ -27,6 +27,8 @@ from lib.specs import VGGSpec
         (["book", "--scale", "huge"], "scale is 'huge'"),
         (["book", "--device", "tpu"], "device is 'tpu'"),
         (["verify", "--steps", "0"], "steps is 0"),
+        (["verify", "--device", "tpu"], "device is 'tpu'"),
+        (["claims", "--device", "tpu"], "device is 'tpu'"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(arguments, named, capsys):

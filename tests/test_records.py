@@ -143,21 +143,17 @@ def test_a_full_disk_leaves_no_half_record_and_keeps_the_checkpoint(store, monke
 
 
 def test_hdf5s_own_error_is_a_failure_too(store, monkeypatch):
-    spec = VGGSpec(width=1 / 16, depth=7, data="synthetic", train_images=64, batch_size=32, steps=2, precision="float64")
-
     def full(self, path, **_):
         raise RuntimeError("Can't decrement id ref count")
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
     with pytest.raises(Failure, match="ref count.*resumes"):
-        records.make(spec)
+        records.make(SPEC)
 
 
 def test_a_record_is_committed_whole_or_not_at_all(store, monkeypatch):
-    spec = VGGSpec(width=1 / 16, depth=7, data="synthetic", train_images=64, batch_size=32, steps=2, precision="float64")
-    records.make(spec)
-    cached, target = records.find(spec), store / "committed"
-    monkeypatch.setattr(records, "COMMITTED", target)
+    records.make(SPEC)
+    cached, target = records.find(SPEC), store / "committed"
 
     def full(_, to):
         to.write_bytes(b"half")
@@ -169,14 +165,11 @@ def test_a_record_is_committed_whole_or_not_at_all(store, monkeypatch):
             records.commit(cached)
     assert not list(target.iterdir())
     records.commit(cached)
-    assert records.find(spec) == target / cached.name and records.read(target / cached.name).attrs["hash"] == spec.hash
+    assert records.find(SPEC) == target / cached.name and records.read(target / cached.name).attrs["hash"] == SPEC.hash
 
 
 def test_controls_of_a_later_seed_replay(store):
-    spec = VGGSpec(
-        width=1 / 16, depth=7, data="synthetic", train_images=64, batch_size=32, steps=5, seed=1, norm="batchnorm", controls_every=2,
-        step_lengths=(0.5, 1.0), precision="float64",
-    )  # fmt: skip
+    spec = TINY.but(seed=1, norm="batchnorm", steps=5, controls_every=2, step_lengths=(0.5, 1.0))
     assert records.replay(records.make(spec), steps=3) <= records.REPLAY_TOLERANCE["float64"]
 
 
@@ -219,6 +212,8 @@ def test_rounding_of_another_device_does_not_make_a_record_stale():
     record = records.make(TINY.but(precision_every=2))
     other = record.assign_attrs(kind="cuda", device="a GPU").assign(error_beta=record.error_beta * 2)
     assert records.replay(other) == 0 and records.replay(other.assign_attrs(kind="cpu")) > 0.1
+    noisy = records.make(TINY.but(norm="noisy"))
+    assert records.replay(noisy.assign_attrs(kind="cuda", device="a GPU")) == 0  # noise is the same everywhere
 
 
 COMMITTED = sorted(records.COMMITTED.glob("*.nc"))
