@@ -53,12 +53,14 @@ class Item:
     dtype: torch.dtype = torch.float32
 
 
-def _seconds(function: Callable[[], object], device: str) -> float:
+def _seconds(function: Callable[[], object], device: str, calls: int = 1) -> float:
+    """Seconds a call takes, the mean of several; no result is kept, for the next call would have to find new memory."""
     start = time.perf_counter()
-    function()
+    for _ in range(calls):
+        function()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / calls
 
 
 def matrix_rate(dtype: torch.dtype, device: str) -> float:
@@ -79,7 +81,7 @@ def compare(item: Item, device: str, rounds: int, rates: dict[torch.dtype, float
         calls.append(max(1, round(LEAST / _seconds(function, device))))
     times = np.array(
         [
-            [_seconds(lambda: [function() for _ in range(n)], device) / n / per for (function, per), n in zip(sides, calls)]
+            [_seconds(function, device, n) / per for (function, per), n in zip(sides, calls)]
             for _ in range(rounds)
         ]
     )

@@ -12,8 +12,9 @@ import numpy as np
 
 numba.config.SLP_VECTORIZE = 1  # off by default; without it the eight sums of `_product` stay scalar
 LANES = 8
+_fast = {"cache": True, "nogil": True, "error_model": "numpy"}
 #: Reordering sums and fusing multiplications with additions; NaN and infinity keep their meaning.
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+_compiled = numba.njit(**_fast, fastmath={"contract", "reassoc", "nsz"})
 #: A unit vector times a sample, rounded to float32, is off by less than this times the longest sample.
 _DOUBT = 16 * 2.0**-23
 
@@ -21,55 +22,67 @@ NONE, BATCHNORM, L1, L2, LINF = range(5)
 NORMS = {"none": NONE, "batchnorm": BATCHNORM, "l1": L1, "l2": L2, "linf": LINF}
 
 
-@_compiled
-def _product(a, b, out):
-    """out [p, r, 8] = a [p, q, 8] @ b [q, r, 8], lane by lane; three columns at a time, which share what is read of `a`."""
-    last = b.shape[1] - 1
-    for i in range(a.shape[0]):
-        for j in range(0, last + 1, 3):
-            k, n = min(j + 1, last), min(j + 2, last)  # at the edge a column is found again
-            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-            t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = 0.0
-            u0 = u1 = u2 = u3 = u4 = u5 = u6 = u7 = 0.0
-            for m in range(a.shape[1]):
-                s0 += a[i, m, 0] * b[m, j, 0]
-                s1 += a[i, m, 1] * b[m, j, 1]
-                s2 += a[i, m, 2] * b[m, j, 2]
-                s3 += a[i, m, 3] * b[m, j, 3]
-                s4 += a[i, m, 4] * b[m, j, 4]
-                s5 += a[i, m, 5] * b[m, j, 5]
-                s6 += a[i, m, 6] * b[m, j, 6]
-                s7 += a[i, m, 7] * b[m, j, 7]
-                t0 += a[i, m, 0] * b[m, k, 0]
-                t1 += a[i, m, 1] * b[m, k, 1]
-                t2 += a[i, m, 2] * b[m, k, 2]
-                t3 += a[i, m, 3] * b[m, k, 3]
-                t4 += a[i, m, 4] * b[m, k, 4]
-                t5 += a[i, m, 5] * b[m, k, 5]
-                t6 += a[i, m, 6] * b[m, k, 6]
-                t7 += a[i, m, 7] * b[m, k, 7]
-                u0 += a[i, m, 0] * b[m, n, 0]
-                u1 += a[i, m, 1] * b[m, n, 1]
-                u2 += a[i, m, 2] * b[m, n, 2]
-                u3 += a[i, m, 3] * b[m, n, 3]
-                u4 += a[i, m, 4] * b[m, n, 4]
-                u5 += a[i, m, 5] * b[m, n, 5]
-                u6 += a[i, m, 6] * b[m, n, 6]
-                u7 += a[i, m, 7] * b[m, n, 7]
-            out[i, j, 0], out[i, j, 1], out[i, j, 2], out[i, j, 3] = s0, s1, s2, s3
-            out[i, j, 4], out[i, j, 5], out[i, j, 6], out[i, j, 7] = s4, s5, s6, s7
-            out[i, k, 0], out[i, k, 1], out[i, k, 2], out[i, k, 3] = t0, t1, t2, t3
-            out[i, k, 4], out[i, k, 5], out[i, k, 6], out[i, k, 7] = t4, t5, t6, t7
-            out[i, n, 0], out[i, n, 1], out[i, n, 2], out[i, n, 3] = u0, u1, u2, u3
-            out[i, n, 4], out[i, n, 5], out[i, n, 6], out[i, n, 7] = u4, u5, u6, u7
+@numba.njit(inline="always")
+def _at(a, i, j, lane):
+    return a[i, j, lane]
 
 
-@_compiled
-def _transpose(a, out):
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            for lane in range(LANES):
-                out[j, i, lane] = a[i, j, lane]
+@numba.njit(inline="always")
+def _turned(a, i, j, lane):
+    return a[j, i, lane]
+
+
+def _multiplication(left, right):
+    """A function that makes out [p, r, 8] = a @ b, lane by lane, over an inner dimension q; `left` and `right` say how to read a and b, as they are or turned."""
+
+    # Sums in order: where they may be reordered, they are spread over vectors that a lane then has to be picked from.
+    @numba.njit(**_fast, fastmath={"contract", "nsz"})
+    def multiply(a, b, q, out):
+        last = out.shape[1] - 1
+        for i in range(out.shape[0]):
+            for j in range(0, last + 1, 3):  # three columns share what is read of `a`
+                k, n = min(j + 1, last), min(j + 2, last)  # at the edge a column is found again
+                s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+                t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = 0.0
+                u0 = u1 = u2 = u3 = u4 = u5 = u6 = u7 = 0.0
+                for m in range(q):
+                    s0 += left(a, i, m, 0) * right(b, m, j, 0)
+                    s1 += left(a, i, m, 1) * right(b, m, j, 1)
+                    s2 += left(a, i, m, 2) * right(b, m, j, 2)
+                    s3 += left(a, i, m, 3) * right(b, m, j, 3)
+                    s4 += left(a, i, m, 4) * right(b, m, j, 4)
+                    s5 += left(a, i, m, 5) * right(b, m, j, 5)
+                    s6 += left(a, i, m, 6) * right(b, m, j, 6)
+                    s7 += left(a, i, m, 7) * right(b, m, j, 7)
+                    t0 += left(a, i, m, 0) * right(b, m, k, 0)
+                    t1 += left(a, i, m, 1) * right(b, m, k, 1)
+                    t2 += left(a, i, m, 2) * right(b, m, k, 2)
+                    t3 += left(a, i, m, 3) * right(b, m, k, 3)
+                    t4 += left(a, i, m, 4) * right(b, m, k, 4)
+                    t5 += left(a, i, m, 5) * right(b, m, k, 5)
+                    t6 += left(a, i, m, 6) * right(b, m, k, 6)
+                    t7 += left(a, i, m, 7) * right(b, m, k, 7)
+                    u0 += left(a, i, m, 0) * right(b, m, n, 0)
+                    u1 += left(a, i, m, 1) * right(b, m, n, 1)
+                    u2 += left(a, i, m, 2) * right(b, m, n, 2)
+                    u3 += left(a, i, m, 3) * right(b, m, n, 3)
+                    u4 += left(a, i, m, 4) * right(b, m, n, 4)
+                    u5 += left(a, i, m, 5) * right(b, m, n, 5)
+                    u6 += left(a, i, m, 6) * right(b, m, n, 6)
+                    u7 += left(a, i, m, 7) * right(b, m, n, 7)
+                out[i, j, 0], out[i, j, 1], out[i, j, 2], out[i, j, 3] = s0, s1, s2, s3
+                out[i, j, 4], out[i, j, 5], out[i, j, 6], out[i, j, 7] = s4, s5, s6, s7
+                out[i, k, 0], out[i, k, 1], out[i, k, 2], out[i, k, 3] = t0, t1, t2, t3
+                out[i, k, 4], out[i, k, 5], out[i, k, 6], out[i, k, 7] = t4, t5, t6, t7
+                out[i, n, 0], out[i, n, 1], out[i, n, 2], out[i, n, 3] = u0, u1, u2, u3
+                out[i, n, 4], out[i, n, 5], out[i, n, 6], out[i, n, 7] = u4, u5, u6, u7
+
+    return multiply
+
+
+_product = _multiplication(_at, _at)
+_turned_product = _multiplication(_turned, _at)
+_product_turned = _multiplication(_at, _turned)
 
 
 @_compiled
@@ -174,37 +187,55 @@ def _any_within(y, bound):
 
 
 @_compiled
-def _rounded_product(unit, rounded, y):
-    """y [n] = unit [J] @ rounded [J, n] in float32, three rows at a time: fewer passes over y."""
-    width = rounded.shape[0]
+def _rounded_products(rows, rounded, y):
+    """y [d, n] = rows [d, J] @ rounded [J, n] in float32; five rows of y and three of `rounded` a pass over memory."""
+    units, width = rows.shape
+    factors = np.zeros((units + 4, width + 2), np.float32)  # zero where a row is found again at an edge
+    factors[:units, :width] = rows
     y[:] = 0
-    for j in range(0, width, 3):
-        a = np.float32(unit[j])
-        b = np.float32(unit[j + 1]) if j + 1 < width else np.float32(0)
-        c = np.float32(unit[j + 2]) if j + 2 < width else np.float32(0)
-        rows = rounded[j], rounded[min(j + 1, width - 1)], rounded[min(j + 2, width - 1)]
-        for index in range(y.shape[0]):
-            y[index] += a * rows[0][index] + b * rows[1][index] + c * rows[2][index]
+    for i in range(0, units, 5):
+        y0, y1, y2, y3, y4 = y[i], y[min(i + 1, units - 1)], y[min(i + 2, units - 1)], y[min(i + 3, units - 1)], y[min(i + 4, units - 1)]
+        f = factors[i : i + 5]
+        for j in range(0, width, 3):
+            r0, r1, r2 = rounded[j], rounded[min(j + 1, width - 1)], rounded[min(j + 2, width - 1)]
+            a0, a1, a2, b0, b1, b2, c0, c1, c2 = (
+                f[0, j], f[0, j + 1], f[0, j + 2], f[1, j], f[1, j + 1], f[1, j + 2], f[2, j], f[2, j + 1], f[2, j + 2],
+            )
+            d0, d1, d2, e0, e1, e2 = f[3, j], f[3, j + 1], f[3, j + 2], f[4, j], f[4, j + 1], f[4, j + 2]
+            for index in range(y.shape[1]):
+                v0, v1, v2 = r0[index], r1[index], r2[index]
+                y0[index] += a0 * v0 + a1 * v1 + a2 * v2
+                y1[index] += b0 * v0 + b1 * v1 + b2 * v2
+                y2[index] += c0 * v0 + c1 * v1 + c2 * v2
+                y3[index] += d0 * v0 + d1 * v1 + d2 * v2
+                y4[index] += e0 * v0 + e1 * v1 + e2 * v2
 
 
 @_compiled
 def _signed_sums(samples, y, out):
-    """out [d, J]: for each y [d, n], the sum of every row of `samples` [J, n] with the signs of y; five units a pass."""
-    last = y.shape[0] - 1
+    """out [d, J]: for each y [d, n], the sum of every row of `samples` [J, n] with the signs of y; five units and two rows a pass."""
+    last, end = y.shape[0] - 1, samples.shape[0] - 1
     for i in range(0, last + 1, 5):
         p, q, r, s = min(i + 1, last), min(i + 2, last), min(i + 3, last), min(i + 4, last)  # at the end a unit is found again
         y0, y1, y2, y3, y4 = y[i], y[p], y[q], y[r], y[s]
-        for j in range(samples.shape[0]):
-            row = samples[j]
-            s0 = s1 = s2 = s3 = s4 = 0.0
+        for j in range(0, end + 1, 2):
+            k = min(j + 1, end)
+            row, other = samples[j], samples[k]
+            s0 = s1 = s2 = s3 = s4 = t0 = t1 = t2 = t3 = t4 = 0.0
             for index in range(row.shape[0]):
-                value = row[index]
+                value, second = row[index], other[index]
                 s0 += value if y0[index] > 0 else -value
+                t0 += second if y0[index] > 0 else -second
                 s1 += value if y1[index] > 0 else -value
+                t1 += second if y1[index] > 0 else -second
                 s2 += value if y2[index] > 0 else -value
+                t2 += second if y2[index] > 0 else -second
                 s3 += value if y3[index] > 0 else -value
+                t3 += second if y3[index] > 0 else -second
                 s4 += value if y4[index] > 0 else -value
+                t4 += second if y4[index] > 0 else -second
             out[i, j], out[p, j], out[q, j], out[r, j], out[s, j] = s0, s1, s2, s3, s4
+            out[i, k], out[p, k], out[q, k], out[r, k], out[s, k] = t0, t1, t2, t3, t4
 
 
 @_compiled
@@ -261,7 +292,7 @@ def _sampled(norm, outputs, samples, rounded, longest, y, scale, slope):
         lengths[i] = np.sqrt((outputs[i] * outputs[i]).sum())
         for j in range(width):
             outputs[i, j] /= lengths[i]  # keeps float32 in range, whatever the network does
-        _rounded_product(outputs[i], rounded, y[i])
+    _rounded_products(outputs, rounded, y)
     doubt = np.float32(_DOUBT * longest)
     if norm == L1:
         _l1(outputs, lengths, samples, y, doubt, scale, slope)
@@ -335,19 +366,17 @@ def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples,
     width = inputs.shape[2]
     scale = np.empty((layers, units, LANES))
     # All of it from `work`, which begins where a cache line does: vectors that straddle two take half as long again.
-    blocks = work[: (2 * layers + 3) * units * width * LANES].reshape(2 * layers + 3, units, width, LANES)
+    blocks = work[: (2 * layers + 2) * units * width * LANES].reshape(2 * layers + 2, units, width, LANES)
     q, slope, error, delta = blocks[:layers], blocks[layers : 2 * layers], blocks[2 * layers], blocks[2 * layers + 1]
-    turned_q = blocks[2 * layers + 2].reshape(width, units, LANES)
-    turned_w = work[blocks.size : blocks.size + units * units * LANES].reshape(units, units, LANES)
     for lane in range(LANES):
         q[0, :, :, lane] = inputs[which[lane]]
     for layer in range(layers - 1):
-        _product(w[layer], q[layer], q[layer + 1])
+        _product(w[layer], q[layer], units, q[layer + 1])
         if norm != NONE:
             _normalize(
                 norm, gamma, count, samples, rounded, longest, which, used, q[layer + 1], y, scale[layer], slope[layer]
             )
-    _product(w[layers - 1], q[layers - 1], error)
+    _product(w[layers - 1], q[layers - 1], units, error)
     for lane in range(LANES):
         loss[lane] = 0.0
         for i in range(units):
@@ -356,20 +385,17 @@ def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples,
                 loss[lane] += error[i, j, lane] * error[i, j, lane]
                 delta[i, j, lane] = 2 * error[i, j, lane]
     for layer in range(layers - 1, 0, -1):
-        _transpose(q[layer], turned_q)
-        _product(delta, turned_q, out[layer])
-        _transpose(w[layer], turned_w)
-        _product(turned_w, delta, error)
+        _product_turned(delta, q[layer], width, out[layer])
+        _turned_product(w[layer], delta, units, error)
         delta, error = error, delta
         if norm != NONE:
             _normalize_back(gamma, q[layer], scale[layer - 1], slope[layer - 1], delta)
-    _transpose(q[0], turned_q)
-    _product(delta, turned_q, out[0])
+    _product_turned(delta, q[0], width, out[0])
 
 
 def workspace(layers: int, units: int) -> int:
     """How many numbers `gradients` and `along` need to work with. They are lent: memory that is new at every call costs more than the sums."""
-    return units * LANES * (4 * layers * units + (2 * layers + 3) * (units + 1) + units)
+    return units * LANES * (4 * layers * units + (2 * layers + 2) * (units + 1))
 
 
 @_compiled
