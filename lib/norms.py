@@ -82,11 +82,11 @@ def _rest(y: Tensor) -> list[int]:
     return [0, *range(2, y.dim())]
 
 
-def _maxima(y: Tensor) -> Tensor:
-    """Largest |y| of each channel in each of some parts of the batch: [part, C]. Many channels at once vectorize, however few there are."""
-    flat = y.abs().movedim(1, -1).reshape(-1, y.shape[1])
+def _maxima(values: Tensor) -> Tensor:
+    """Largest value of each channel in each of some parts of the batch: [part, C]. Many channels at once vectorize, however few there are."""
+    flat = values.movedim(1, -1).reshape(-1, values.shape[1])
     parts = next(size for size in (64, 16, 4, 1) if len(flat) % size == 0)
-    return flat.view(-1, parts * y.shape[1]).amax(0).view(parts, -1)
+    return flat.view(-1, parts * values.shape[1]).amax(0).view(parts, -1)
 
 
 class _LpNormalize(torch.autograd.Function):
@@ -99,18 +99,19 @@ class _LpNormalize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, y: Tensor, gamma: Tensor, beta: Tensor, p: float) -> tuple[Tensor, Tensor, Tensor]:
         mean, maxima = y.mean(_rest(y)), None
+        z = torch.empty_like(y)  # first for |y| or y^2: new memory costs more than arithmetic
         if p == 1:
-            norm = y.abs().mean(_rest(y)) + EPS
+            norm = torch.abs(y, out=z).mean(_rest(y)) + EPS
         elif p == 2:
-            norm = (y.square().mean(_rest(y)) + EPS).sqrt()
+            norm = (torch.square(y, out=z).mean(_rest(y)) + EPS).sqrt()
         else:
-            maxima = _maxima(y)
+            maxima = _maxima(torch.abs(y, out=z))
             norm = maxima.amax(0) + EPS
         ctx.save_for_backward(y, gamma, mean, norm, maxima)
         ctx.p = p
         ctx.mark_non_differentiable(mean, norm)
         scale = gamma / norm
-        z = torch.addcmul(_per_channel(beta - mean * scale, y), y, _per_channel(scale, y))
+        torch.addcmul(_per_channel(beta - mean * scale, y), y, _per_channel(scale, y), out=z)
         return z, mean, norm
 
     @staticmethod
@@ -123,9 +124,9 @@ class _LpNormalize(torch.autograd.Function):
         of_gamma = (work.sum(_rest(y)) - mean * of_beta) / norm
         scale = gamma / norm
         of_norm = -scale * of_gamma
-        of_y = torch.addcmul(_per_channel(-scale * of_beta / count, y), g, _per_channel(scale, y))
+        of_y = torch.addcmul(_per_channel(-scale * of_beta / count, y), g, _per_channel(scale, y), out=work)
         if ctx.p == 1:
-            of_y.addcmul_(torch.sign(y, out=work), _per_channel(of_norm / count, y))
+            of_y.addcmul_(torch.sign(y), _per_channel(of_norm / count, y))
         elif ctx.p == 2:
             of_y.addcmul_(y, _per_channel(of_norm / (count * norm), y))
         else:
@@ -135,14 +136,14 @@ class _LpNormalize(torch.autograd.Function):
 
 def _add_at_few(of_y: Tensor, y: Tensor, maxima: Tensor, of_norm: Tensor) -> None:
     """Add a channel's `of_norm` times the sign of y to of_y where |y| is largest, shared equally; looks only into parts that have the maximum."""
-    part, channel = (maxima == maxima.amax(0)).nonzero(as_tuple=True)
-    places = y.movedim(1, -1)
-    values = places.reshape(-1, *maxima.shape)[:, part, channel]
-    row, found = (values.abs() == maxima[part, channel]).nonzero(as_tuple=True)
-    part, channel, values = part[found], channel[found], values[row, found]
-    where = torch.unravel_index(row * len(maxima) + part, places.shape[:-1])
-    ties = torch.bincount(channel, minlength=len(of_norm))
-    of_y.movedim(1, -1).index_put_((*where, channel), values.sign() * (of_norm / ties)[channel], accumulate=True)
+    largest = maxima.amax(0)
+    part, channel = (maxima == largest).nonzero(as_tuple=True)
+    values = y.movedim(1, -1).reshape(-1, *maxima.shape)[:, part, channel]
+    row, found = (values.abs() == largest[channel]).nonzero(as_tuple=True)
+    where = (row * len(maxima) + part[found]) * len(largest) + channel[found]
+    channel, values = channel[found], values[row, found]
+    ties = torch.bincount(channel, minlength=len(largest))
+    of_y.movedim(1, -1).put_(where, values.sign() * (of_norm / ties)[channel], accumulate=True)
 
 
 def _add_at_all(of_y: Tensor, y: Tensor, maxima: Tensor, of_norm: Tensor) -> None:
