@@ -109,8 +109,6 @@ def precision(curves: Curves) -> Figure:
         for label, curve in curves.items():
             for precision, line in _LINES.items():
                 error = curve[f"error_{name}"].sel(precision=precision).median("step_length")
-                if not np.isfinite(error).any():
-                    continue  # the device does not have it
                 rows = error.transpose("seed", "precision_step").values
                 axes.plot(curve.precision_step, rows.T, color=drawing.COLOURS[label], ls=line, lw=0.7, alpha=0.4)
                 axes.plot(

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib import probes
 from lib.norms import BatchNorm
 from lib.probes import Loss
 
-#: Precisions whose probe is compared with float64's; tf32 exists on CUDA only.
+#: Precisions whose probe is compared with float64's.
 PRECISIONS = ("float32", "tf32", "bfloat16")
 QUANTITIES = ("loss_change", "grad_change", "beta")
 #: What `measure` finds at each of C step lengths, and as one number a step.
@@ -172,33 +173,60 @@ def precision_errors(
     """Relative error of the landscape probe against float64: `QUANTITIES`, each [len(PRECISIONS), C].
 
     Loss change, gradient change and beta at each step length, from float64 weights that equal the model's; each
-    precision computes its own gradient. NaN where the device does not have the precision.
+    precision computes its own gradient.
     """
     exact = copy.deepcopy(model).double()
     reference = _quantities(exact, loss, x.double(), y, step_size, lengths)
     errors: dict[str, list[Tensor]] = {name: [] for name in QUANTITIES}
     for precision in PRECISIONS:
-        with _arithmetic(precision, x.device.type) as available:
-            found = _quantities(copy.deepcopy(exact).float(), loss, x.float(), y, step_size, lengths) if available else None
+        with _arithmetic(precision, x.device.type):
+            found = _quantities(copy.deepcopy(exact).float(), loss, x.float(), y, step_size, lengths)
         for name, value in reference.items():
-            errors[name].append(abs(found[name] / value - 1) if available else torch.full_like(value, torch.nan))
+            errors[name].append(abs(found[name] / value - 1))
     return {name: torch.stack(values) for name, values in errors.items()}
 
 
+def to_tf32(values: Tensor) -> Tensor:
+    """float32 values rounded to the ten bits of TF32, to the nearest, ties away from zero, as the hardware's conversion does."""
+    bits = (values.view(torch.int32) + 0x1000) & ~0x1FFF
+    return torch.where(values.isfinite(), bits.view(torch.float32), values)
+
+
+class _TF32Products(TorchDispatchMode):
+    """TF32 where there is none: inside, the factors of all products and convolutions, forward and backward, are rounded; sums are float32's."""
+
+    #: The places of the factors among an operation's arguments; the others, biases, are added as they are.
+    _FACTORS = {
+        torch.ops.aten.mm.default: (0, 1),
+        torch.ops.aten.addmm.default: (1, 2),
+        torch.ops.aten.convolution.default: (0, 1),
+        torch.ops.aten.convolution_backward.default: (0, 1, 2),
+    }
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        factors = self._FACTORS.get(function, ())
+        rounded = [to_tf32(value) if place in factors else value for place, value in enumerate(args)]
+        found = function(*rounded, **(kwargs or {}))
+        if function is torch.ops.aten.convolution_backward.default and found[2] is not None:
+            found = (*found[:2], args[0].sum((0, 2, 3)))  # a bias's gradient is no product
+        return found
+
+
 @contextmanager
-def _arithmetic(precision: str, device: str) -> Iterator[bool]:
-    """Inside, matrix products are made in `precision`; yields whether the device has it."""
-    if precision == "tf32" and device != "cuda":
-        yield False
-        return
+def _arithmetic(precision: str, device: str) -> Iterator[None]:
+    """Inside, products of matrices and convolutions are made in `precision`; a CPU, which has no TF32, rounds as if it had."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    # Weights move inside: casts of theirs must not be cached.
-    half = torch.autocast(device, torch.bfloat16, cache_enabled=False) if precision == "bfloat16" else nullcontext()
+    hardware = precision == "tf32" and device == "cuda"
+    torch.set_float32_matmul_precision("high" if hardware else "highest")
+    torch.backends.cudnn.allow_tf32 = hardware
+    how = nullcontext()
+    if precision == "bfloat16":
+        how = torch.autocast(device, torch.bfloat16, cache_enabled=False)  # weights move inside: casts of theirs must not be cached
+    elif precision == "tf32" and not hardware:
+        how = _TF32Products()
     try:
-        with half:
-            yield True
+        with how:
+            yield
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]

@@ -273,8 +273,7 @@ def errors_of_beta(curves: Curves) -> pd.DataFrame:
     rows = []
     for label, curve in curves.items():
         errors = curve.error_beta.median([dim for dim in curve.error_beta.dims if dim != "precision"])
-        words = [f"{error:.0e}" if np.isfinite(error) else "not measured on this device" for error in errors.values]
-        rows.append({"network": label} | dict(zip(errors.precision.values, words)))
+        rows.append({"network": label} | {str(one): f"{error:.0e}" for one, error in zip(errors.precision.values, errors.values)})
     return pd.DataFrame(rows)
 
 

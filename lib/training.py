@@ -155,7 +155,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
         raise UsageError(
             f"train_images is {spec.train_images}, but {spec.data!r} has {len(images.train_x)}; use at most that."
         )
-    # The default for convolutions on a GPU is TF32; its error in a probe is to be measured first (`lib.controls.precision_errors`).
+    # The default for convolutions on a GPU is TF32, too coarse for a probe (`lib.controls.precision_errors`).
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")  # the default, but for some machines' environment
     images = images.to(device)
@@ -204,7 +204,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
                 fresh, labels = batch(spec, images, step + 1)
                 found = controls.measure(
                     model, F.cross_entropy, (x, y), (normalize(fresh), labels), grads, spec.step_size, spec.step_lengths,
-                    seed=1_000 * spec.seed + step,  # another direction at every step of every run, the same for all norms
+                    seed=1_000_000 * spec.seed + step,  # another direction at every step of every run, the same for all norms
                 )
                 store.put(step, **{f"control_{name}": value for name, value in found.items()})
             if store.due("precision_step", step):
