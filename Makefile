@@ -42,7 +42,7 @@ book: $(READY)  ## execute the chapters and build the site in _build/html
 # coverage. Not pytest-cov: nbval would start coverage inside the kernels, and they die of it.
 PAGES := tests/references tests/test_browser.py
 test: $(READY)  ## all tests, with nbval of the references and coverage of lib
-	@$(BIN)/python -c 'from lib.experiments import prepare; prepare("smoke")'
+	@$(BIN)/python -c 'from lib.results import prepare; prepare("smoke")'
 	@mkdir -p _build; $(BIN)/python -m pytest $(PAGES) --durations=5 > _build/pages.log 2>&1 & pages=$$!; \
 	  trap 'kill $$pages' INT TERM; \
 	  $(BIN)/python -m coverage run -m pytest tests $(PAGES:%=--ignore=%) --durations=5; units=$$?; \

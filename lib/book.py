@@ -112,7 +112,7 @@ def execute_all(scale: str, device: str, jobs: int = 2, *, root: Path = ROOT) ->
     if not stale:
         return []
     if root == ROOT:  # its chapters read records: made first, before kernels share the machine
-        from lib.experiments import prepare  # takes seconds to import
+        from lib.results import prepare  # takes seconds to import
 
         prepare(scale, device, jobs)
     # A tiny run must not depend on the machine; a longer one shares its processors.

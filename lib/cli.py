@@ -34,7 +34,7 @@ def run(
         jobs: runs side by side.
         again: use no record that is there, and keep the new ones apart in `_build/again`.
     """
-    from lib import claims, experiments, figures, ledger, records, sweeps
+    from lib import claims, experiments, figures, ledger, records, results, sweeps
     from lib.training import check_device
 
     check_device(device)
@@ -49,13 +49,13 @@ def run(
         if source == experiment:
             path = records.CACHE.parent / "figures" / f"{name}-{scale}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(experiments.load(experiment, scale, device)).savefig(path, dpi=150)
+            draw(results.load(experiment, scale, device)).savefig(path, dpi=150)
             print(path)
     for claim in claims.CLAIMS:
         if claim.experiment == experiment:
             row = ledger.evaluate(claim, scale, device)
             print(f"{row['id']}: {row['paper']} {ledger.sentence(row)}")
-    print(experiments.provenance(experiments.load(experiment, scale, device)))
+    print(results.provenance(results.load(experiment, scale, device)))
 
 
 def list_(scale: str = "laptop") -> None:

@@ -18,7 +18,7 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib import beyond, claims, drawing, experiments, ledger, measures
+from lib import beyond, claims, drawing, ledger, measures, results
 from lib.drawing import Curves
 from lib.errors import check_choice
 from lib.records import from_canonical
@@ -336,7 +336,7 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
     """Figure `name` at `scale`, with a caption: title, verdicts of the claims `ids`, provenance."""
     check_choice("figure", name, FIGURES)
     experiment, title, function = FIGURES[name]
-    curves = (experiments.whole if name in WHOLE else experiments.load)(experiment, scale, device)
+    curves = (results.whole if name in WHOLE else results.load)(experiment, scale, device)
     if not curves:
         return HTML(f'<p id="figure-{name}"><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>')
     rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]
@@ -347,7 +347,7 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
     caption = (
         f"<p><strong>{html.escape(title)}.</strong></p>"
         + (f"<ul>{items}</ul>" if items else "")
-        + f'<p class="bn-provenance">{html.escape(experiments.provenance(curves))}</p>'
+        + f'<p class="bn-provenance">{html.escape(results.provenance(curves))}</p>'
     )
     return Shown(function(curves), " ".join([f"{title}.", *says]), caption, name)
 

@@ -17,7 +17,8 @@ import xarray as xr
 from IPython.display import HTML
 from scipy import stats
 
-from lib import claims, experiments
+from lib import claims, experiments, results
+from lib.data import DESCRIPTIONS
 from lib.errors import check_choice
 from lib.records import file_name, from_canonical
 from lib.theory.verdicts import TRIALS, theory_claims
@@ -83,8 +84,8 @@ def evaluate(claim: claims.Claim, scale: str, device: str = "cpu") -> dict[str, 
         return row | _UNMEASURED | {"scale": scale, "verdict": "not testable"}
     runs = experiments.specs(claim.experiment, scale)
     wanted = list(claim.curves or runs)
-    curves = experiments.load(claim.experiment, scale, device)
-    common = experiments.common_seeds(curves, wanted)
+    curves = results.load(claim.experiment, scale, device)
+    common = results.common_seeds(curves, wanted)
     if not common:
         return row | _UNMEASURED | {"scale": scale, "verdict": "not measured yet"}
     watched = _Watched(common)
@@ -284,7 +285,7 @@ def summary(scale: str) -> str:
         on = f"{spec.width:g}x width, {spec.steps:,} steps, {_seeds(row)}"
         cells = (row["paper"], f"{claim.what}: {_measured(row)}", on, _verdict(row))
         shown.append(" | ".join(["", *(cell.replace("|", "\\|") for cell in cells), ""]).strip())
-    images = experiments.DESCRIPTIONS[experiments.specs("fig-4", scale)["none"][0].data]
+    images = DESCRIPTIONS[experiments.specs("fig-4", scale)["none"][0].data]
     return "\n".join(
         [f"VGG on {images}; 95 % intervals. The book has the rules, the deep linear networks and the theory.", "", *shown]
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from lib import claims, drawing, experiments, ledger, measures
+from lib import claims, drawing, experiments, ledger, measures, results
 from lib.measures import Curves
 from lib.records import from_canonical
 from lib.specs import LP_NORMS
@@ -174,7 +174,7 @@ def evaluate(answer: Answer, scale: str, device: str = "cpu") -> dict[str, str]:
         ("as assumed", answer.baseline or answer.experiment, answer.as_assumed),
         ("otherwise", answer.experiment, answer.otherwise),
     ):
-        curves = experiments.whole(experiment, scale, device)
+        curves = results.whole(experiment, scale, device)
         data |= {curve.attrs["data"] for curve in curves.values()}
         if not curves or len(data) > 1:  # on other images more than the answer would differ
             return row | {"as assumed": "", "otherwise": "", "same verdict": "not measured yet"}

@@ -79,11 +79,11 @@ def small_book():
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A folder with empty stores of records: cached in `records`, committed in `committed`."""
-    from lib import experiments, records
+    from lib import records, results
 
     def forget():
-        experiments._load.cache_clear()
-        experiments._record.cache_clear()
+        results._load.cache_clear()
+        results._record.cache_clear()
 
     monkeypatch.setattr(records, "CACHE", tmp_path / "records")
     monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")

@@ -420,7 +420,7 @@ def test_prepared_site_keeps_the_order_of_scripts(built):
 
 def test_records_are_made_before_the_chapters_that_read_them(built, monkeypatch):
     calls = []
-    monkeypatch.setattr("lib.experiments.prepare", lambda *given: calls.append(given))
+    monkeypatch.setattr("lib.results.prepare", lambda *given: calls.append(given))
     monkeypatch.setattr(book, "execute", lambda stems, *_, **__: calls.extend(stems) or iter(()))
     monkeypatch.setattr(book, "ROOT", built)
     execute_all("smoke", "cpu", 2, root=built)

@@ -18,6 +18,7 @@ from lib import (
     measures,
     questions,
     records,
+    results,
 )
 from lib.chapters import ROOT
 from lib.errors import UsageError
@@ -238,8 +239,8 @@ def test_control_ratio_takes_the_largest_over_lengths():
 
 
 def test_claims_without_records_are_not_measured_yet(monkeypatch):
-    monkeypatch.setattr(experiments.records, "find", lambda spec: None)
-    experiments._load.cache_clear()
+    monkeypatch.setattr(records, "find", lambda spec: None)
+    results._load.cache_clear()
     for claim in ("acc-bn", "acc-standard-augmented-half"):
         row = ledger.evaluate(claims.get(claim), "laptop")
         assert row["verdict"] == "not measured yet" and row["records"] == [] and row["value"] is None
@@ -251,7 +252,7 @@ def test_claims_without_records_are_not_measured_yet(monkeypatch):
     assert ledger.summary("paper").count("not measured yet") == len(ledger.HEADLINES)
     for widget, experiment in ((NoiseExplorer, "noise-strength"), (LandscapeExplorer, "fig-11")):
         assert "not measured yet" in explore(widget, experiment, "paper").data
-    experiments._load.cache_clear()
+    results._load.cache_clear()
     assert experiments.on_demand("accuracy", "smoke", "cpu") and not experiments.on_demand("accuracy", "laptop", "cuda")
     assert experiments.on_demand("fig-4", "paper", "cuda") and experiments.on_demand("fig-10", "paper", "cpu")
 
@@ -275,7 +276,7 @@ def test_questions_are_answered_by_the_claims_own_measure():
     assert set(rows["same verdict"]) <= {"yes", "no"} and rows["as assumed"].str.contains(": ").all()
     assert set(rows[~rows["otherwise"].str.contains(": ")]["otherwise"]) == {"not testable"}
     beta = rows[rows["other answer"] == "that of the farthest"].iloc[0]
-    curves = experiments.load("variants", "smoke")
+    curves = results.load("variants", "smoke")
     expected = measures.log_ratio("effective smoothness", "none", "batchnorm")(
         {name: curves[f"{name}, as assumed"].isel(step_length=[-1]) for name in ("none", "batchnorm")}
     )
@@ -364,8 +365,8 @@ def test_seeds_are_enough_at_every_scale_that_concludes(scale):
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_a_figure_with_a_single_curve_recorded_is_drawn_or_says_so(monkeypatch, name):
-    load = experiments.load
-    monkeypatch.setattr(experiments, "load", lambda *place: dict(list(load(*place).items())[:1]))
+    load = results.load
+    monkeypatch.setattr(results, "load", lambda *place: dict(list(load(*place).items())[:1]))
     page = figures.draw(name, "smoke")._repr_html_()
     assert ("not measured yet" in page) == (name in figures.WHOLE and len(experiments.specs(figures.FIGURES[name][0], "smoke")) > 1)
 
@@ -373,9 +374,9 @@ def test_a_figure_with_a_single_curve_recorded_is_drawn_or_says_so(monkeypatch, 
 def test_answers_on_different_images_are_not_compared(monkeypatch):
     answer = next(answer for answer in questions.ANSWERS if answer.baseline)
     assert questions.evaluate(answer, "smoke")["same verdict"] in ("yes", "no")
-    whole = experiments.whole
+    whole = results.whole
     monkeypatch.setattr(
-        experiments, "whole",
+        results, "whole",
         lambda name, *place: {label: curve.assign_attrs(data=name) for label, curve in whole(name, *place).items()},
     )  # fmt: skip
     assert questions.evaluate(answer, "smoke")["same verdict"] == "not measured yet"
@@ -392,16 +393,16 @@ def test_older_records_have_empty_axes_and_are_joined_with_newer_ones(store):
     older = records.make(specs[0])
     records._write(older.assign_coords(precision=["float32"]), records.CACHE / records.file_name(specs[0]))
     records.make(specs[1])
-    joined = experiments.load("accuracy", "smoke")["none"]
+    joined = results.load("accuracy", "smoke")["none"]
     assert joined.sizes["seed"] == 2 and "precision" not in joined.coords
 
 
 def test_provenance_names_scale_data_seeds_and_command():
-    text = experiments.provenance(experiments.load("fig-4", "smoke"))
+    text = results.provenance(results.load("fig-4", "smoke"))
     for part in ("smoke scale", "2 seeds", "not CIFAR-10", "torch", "python -m lib run fig-4 --scale smoke"):
         assert part in text
-    one, other = (curve.assign_attrs(code=code) for curve, code in zip(experiments.load("fig-4", "smoke").values(), ("a and b", "b and c")))
-    assert "code a and b and c," in experiments.provenance({"none": one, "batchnorm": other})
+    one, other = (curve.assign_attrs(code=code) for curve, code in zip(results.load("fig-4", "smoke").values(), ("a and b", "b and c")))
+    assert "code a and b and c," in results.provenance({"none": one, "batchnorm": other})
 
 
 def test_unknown_names_are_named():

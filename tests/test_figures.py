@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import experiments, figures, measures
+from lib import figures, measures, results
 from lib.errors import UsageError
 from lib.specs import Noise
 from lib.widgets import source
@@ -31,7 +31,7 @@ def test_every_figure_draws_with_caption_and_alternative_text(name):
 
 
 def test_landscape_shows_the_recorded_extremes():
-    curves = experiments.load("fig-4", "smoke")
+    curves = results.load("fig-4", "smoke")
     figure = figures.landscape(curves)
     highest = curves["none"].landscape_loss.max("step_length").median("seed").values
     assert any(np.array_equal(line.get_ydata(), highest) for line in figure.axes[0].lines)
@@ -44,11 +44,11 @@ def test_unknown_figure_is_named():
 
 @pytest.fixture(scope="module")
 def landscape():
-    return LandscapeExplorer(experiments.load("linear-step-size", "smoke"), start="1e-06")
+    return LandscapeExplorer(results.load("linear-step-size", "smoke"), start="1e-06")
 
 
 def test_the_explorer_ships_the_records_values(landscape):
-    curves = experiments.load("linear-step-size", "smoke")
+    curves = results.load("linear-step-size", "smoke")
     assert [run["label"] for run in landscape.runs] == ["1e-08", "1e-07", "3e-07", "1e-06", "3e-06"]
     first = curves["none, 1e-08"]
     steps, lengths = first.sizes["landscape_step"], first.sizes["step_length"]
@@ -59,7 +59,7 @@ def test_the_explorer_ships_the_records_values(landscape):
 
 
 def test_the_explorers_ratios_are_the_claims():
-    curves = experiments.load("linear-step-size", "smoke")
+    curves = results.load("linear-step-size", "smoke")
     pair = {norm: curves[f"{norm}, 1e-06"] for norm in ("none", "batchnorm")}
     # A seed that diverged in the middle, and a whole one.
     pair["none"] = pair["none"].copy(deep=True)
@@ -75,7 +75,7 @@ def test_the_explorers_ratios_are_the_claims():
 
 
 def test_the_kernel_measures_another_step_size():
-    widget = LandscapeExplorer(experiments.load("linear-step-size", "smoke"), start="1e-06")
+    widget = LandscapeExplorer(results.load("linear-step-size", "smoke"), start="1e-06")
     said = []
     widget.send = lambda message, *_: said.append(message)
     widget._received(widget, {"type": "hello"}, [])
@@ -85,12 +85,12 @@ def test_the_kernel_measures_another_step_size():
     widget._received(widget, {"type": "measure", "step_size": -1}, [])
     assert "step_size is -1" in said[-1]["text"]
     with pytest.raises(UsageError, match="start is '7'"):
-        LandscapeExplorer(experiments.load("linear-step-size", "smoke"), start="7")
+        LandscapeExplorer(results.load("linear-step-size", "smoke"), start="7")
 
 
 def test_the_kernel_trains_with_other_noise(monkeypatch):
     monkeypatch.setenv("BN_DATA", "/nowhere")
-    widget = NoiseExplorer(experiments.load("noise-strength", "smoke"))
+    widget = NoiseExplorer(results.load("noise-strength", "smoke"))
     said = []
     widget.send = lambda message, *_: said.append(message)
     widget._received(widget, {"type": "hello"}, [])
@@ -100,7 +100,7 @@ def test_the_kernel_trains_with_other_noise(monkeypatch):
     widget._received(widget, {"type": "train", "noise": bad}, [])
     assert said[0]["type"] == "here" and "n_mu is -1" in said[-1]["text"]
     with pytest.raises(UsageError, match="start is 7"):
-        NoiseExplorer(experiments.load("noise-strength", "smoke"), start=7)
+        NoiseExplorer(results.load("noise-strength", "smoke"), start=7)
 
 
 def node() -> str | None:
@@ -129,7 +129,7 @@ def test_the_browsers_noise_is_algorithm_1():
 
 def test_the_browsers_bands_are_the_claims_quantities():
 
-    curve = experiments.load("linear-step-size", "smoke")["batchnorm, 1e-06"]
+    curve = results.load("linear-step-size", "smoke")["batchnorm, 1e-06"]
     order = ("seed", "landscape_step", "step_length")
     arrays = [curve[name].transpose(*order).values.ravel().tolist() for name in ("landscape_loss", "grad_change")]
     norm = curve.grad_norm.transpose("seed", "landscape_step").values.ravel().tolist()
@@ -140,7 +140,7 @@ def test_the_browsers_bands_are_the_claims_quantities():
         f"bands({{loss: {loss}, change: {change}, norm: {norm}}}, [0, 1], {curve.sizes['landscape_step']}, "
         f"{lengths}, 0, {len(lengths) - 1}, 1e-6)",
     )
-    full = experiments.load("linear-step-size", "smoke")
+    full = results.load("linear-step-size", "smoke")
     table = np.nan_to_num(log_ratios({norm: full[f"{norm}, 1e-06"] for norm in ("none", "batchnorm")}))
     run = f"{{seeds: 2, lengths: {lengths}, logRatios: new Float64Array({table.ravel().tolist()})}}"
     shown = javascript("landscape", f"ratio({run}, [0, 1], 0, {len(lengths) - 1}, 2)")

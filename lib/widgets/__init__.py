@@ -13,7 +13,7 @@ from typing import Any
 
 from IPython.display import HTML
 
-from lib import experiments
+from lib import experiments, results
 
 _HERE = Path(__file__).resolve().parent
 
@@ -25,7 +25,7 @@ def source(name: str) -> str:
 
 def explore(widget: Callable[..., Any], experiment: str, scale: str, device: str = "cpu", **options: Any) -> Any:
     """The widget over the curves of an experiment or, where records of some are missing, a line that says so."""
-    curves = experiments.whole(experiment, scale, device)
+    curves = results.whole(experiment, scale, device)
     if not curves:
         return HTML(f"<p><strong>{experiments.EXPERIMENTS[experiment].title}</strong>: not measured yet at {scale} scale.</p>")
     return widget(curves, **options)

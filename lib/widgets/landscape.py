@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from lib import experiments, measures, training
+from lib import measures, results, training
 from lib.errors import Failure, UsageError, check_number
 from lib.probes import effective_smoothness
 from lib.specs import LinearSpec, VGGSpec, from_canonical
@@ -76,7 +76,7 @@ class LandscapeExplorer(anywidget.AnyWidget):
             raise UsageError(f"start is {start!r}, but must be one of: {', '.join(self._pairs)}.")
         self.step_lengths = [float(f"{x:.6g}") for x in next(iter(curves.values())).step_length.values]
         self.start = start
-        self.caption = experiments.provenance(curves)
+        self.caption = results.provenance(curves)
         self.measurable = isinstance(from_canonical(next(iter(curves.values())).attrs["spec"]), LinearSpec)
         self.on_msg(self._received)
         self._send_pairs()

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from lib import data, experiments, training
+from lib import data, results, training
 from lib.errors import Failure, UsageError
 from lib.specs import Noise, VGGSpec
 from lib.widgets import source
@@ -43,7 +43,7 @@ class NoiseExplorer(anywidget.AnyWidget):
         self.paper = asdict(Noise())
         self.strengths = strengths
         self.start = start
-        self.caption = experiments.provenance(curves)
+        self.caption = results.provenance(curves)
         self.training = found
         self.on_msg(self._received)
 
