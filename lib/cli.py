@@ -45,11 +45,11 @@ def run(
         for spec in needed:
             (records.CACHE / records.file_name(spec)).unlink(missing_ok=True)
     sweeps.ensure(needed, device, jobs, records.CACHE)
-    for name, (source, _, draw) in figures.FIGURES.items():
-        if source == experiment:
+    for name, plan in figures.FIGURES.items():
+        if plan.experiment == experiment:
             path = records.CACHE.parent / "figures" / f"{name}-{scale}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(results.load(experiment, scale, device)).savefig(path, dpi=150)
+            plan.draw(results.load(experiment, scale, device)).savefig(path, dpi=150)
             print(path)
     for claim in claims.CLAIMS:
         if claim.experiment == experiment:

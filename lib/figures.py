@@ -11,6 +11,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -267,49 +268,55 @@ def _activations(count: int) -> Callable[[Curves], Figure]:
     return lambda curves: distributions(curves, _spread(curves, "norm_layer", count))
 
 
-#: What `draw` knows: experiment, title and drawing of every figure made from records.
-FIGURES: dict[str, tuple[str, str, Callable[[Curves], Figure]]] = {
-    "fig-1": ("fig-1", "Figure 1a, b: training and test accuracy of VGG", training),
-    "fig-1c": ("fig-4", "Figure 1c: one activation of three layers over training", _activations(3)),
-    "fig-2": ("fig-2", "Figure 2: training accuracy with noise after BatchNorm", accuracies),
-    "fig-2-activations": ("fig-2", "Figure 2, right: activations under noise", _activations(3)),
-    "fig-3-vgg": ("fig-3-vgg", "Figure 3: internal covariate shift in VGG", lambda c: shift(c, _spread(c, "layer", 4))),
-    "fig-3-linear": (
+@dataclass(frozen=True)
+class Plan:
+    """A figure made from the records of an experiment; one that compares all curves at once is drawn when it has every one of them."""
+
+    experiment: str
+    title: str
+    draw: Callable[[Curves], Figure]
+    whole: bool = False
+
+
+#: What `draw` knows.
+FIGURES = {
+    "fig-1": Plan("fig-1", "Figure 1a, b: training and test accuracy of VGG", training),
+    "fig-1c": Plan("fig-4", "Figure 1c: one activation of three layers over training", _activations(3)),
+    "fig-2": Plan("fig-2", "Figure 2: training accuracy with noise after BatchNorm", accuracies),
+    "fig-2-activations": Plan("fig-2", "Figure 2, right: activations under noise", _activations(3)),
+    "fig-3-vgg": Plan("fig-3-vgg", "Figure 3: internal covariate shift in VGG", lambda c: shift(c, _spread(c, "layer", 4))),
+    "fig-3-linear": Plan(
         "fig-3-linear", "Figure 3: internal covariate shift in deep linear networks, step size 1e-6", _one_step_size("1e-06"),
     ),
-    "fig-3-linear-small": (
+    "fig-3-linear-small": Plan(
         "fig-3-linear", "The same at a tenth of the step size, 1e-7", _one_step_size("1e-07"),
     ),
-    "fig-4": ("fig-4", "Figure 4: loss landscape of VGG along the gradient", landscape),
-    "fig-5-vgg": ("fig-5-vgg", "Figures 5 and 12a: training accuracy of VGG with other normalizations", accuracies),
-    "fig-5-linear": ("fig-5-linear", "Figures 5 and 13a: training loss of deep linear networks", losses),
-    "fig-6": ("fig-6", "Figure 6: activations under other normalizations", _activations(3)),
-    "fig-8": ("fig-8", "Figure 8: moments of activations between successive steps", moments),
-    "fig-9": ("fig-9", "Figure 9: activations in deep linear networks", _activations(4)),
-    "fig-10": ("fig-10", "Figure 10: loss landscape of deep linear networks", landscape),
-    "fig-11": ("fig-11", "Figure 11: predictiveness of the gradient against distance", predictiveness),
-    "fig-12": ("fig-12", "Figure 12b-d: landscape of VGG with other normalizations", landscape),
-    "fig-13": ("fig-13", "Figure 13b-d: landscape of deep linear networks", landscape),
-    "step-sizes": ("linear-step-size", "Deep linear networks against the step size", step_sizes),
-    "theorems": ("theorems", "Terms of Theorems 4.1 and 4.2 in training", theorems),
-    "noise-strength": ("noise-strength", "Training under weaker and stronger noise", noise_strength),
-    "step-size": ("step-size", "Training accuracy against the step size", lambda c: beyond.settings(c, "step size")),
-    "initialization": (
+    "fig-4": Plan("fig-4", "Figure 4: loss landscape of VGG along the gradient", landscape),
+    "fig-5-vgg": Plan("fig-5-vgg", "Figures 5 and 12a: training accuracy of VGG with other normalizations", accuracies),
+    "fig-5-linear": Plan("fig-5-linear", "Figures 5 and 13a: training loss of deep linear networks", losses),
+    "fig-6": Plan("fig-6", "Figure 6: activations under other normalizations", _activations(3)),
+    "fig-8": Plan("fig-8", "Figure 8: moments of activations between successive steps", moments),
+    "fig-9": Plan("fig-9", "Figure 9: activations in deep linear networks", _activations(4)),
+    "fig-10": Plan("fig-10", "Figure 10: loss landscape of deep linear networks", landscape),
+    "fig-11": Plan("fig-11", "Figure 11: predictiveness of the gradient against distance", predictiveness),
+    "fig-12": Plan("fig-12", "Figure 12b-d: landscape of VGG with other normalizations", landscape),
+    "fig-13": Plan("fig-13", "Figure 13b-d: landscape of deep linear networks", landscape),
+    "step-sizes": Plan("linear-step-size", "Deep linear networks against the step size", step_sizes, whole=True),
+    "theorems": Plan("theorems", "Terms of Theorems 4.1 and 4.2 in training", theorems),
+    "noise-strength": Plan("noise-strength", "Training under weaker and stronger noise", noise_strength, whole=True),
+    "step-size": Plan("step-size", "Training accuracy against the step size", lambda c: beyond.settings(c, "step size"), whole=True),
+    "initialization": Plan(
         "initialization", "Training accuracy against the size of the initial weights",
-        lambda c: beyond.settings(c, "initial weights, in units of Glorot's"),
+        lambda c: beyond.settings(c, "initial weights, in units of Glorot's"), whole=True,
     ),
-    "envelope": ("step-size", "The envelope of training runs at step sizes from 0.03 to 0.3", beyond.envelope),
-    "resnet": ("resnet", "Loss landscape of a residual network along the gradient", landscape),
-    "controls": ("controls", "The gradient's change, measured in eight ways", beyond.controls),
-    "precision": ("controls", "Error of the landscape probe by precision", beyond.precision),
-    "linear-gamma": ("linear-gamma", "Training loss with the scale of l1", losses),
-    "accuracy": ("accuracy", "Test accuracy at full width", beyond.accuracy),
-    "accuracy-half": ("accuracy-half", "Test accuracy at half width", beyond.accuracy),
+    "envelope": Plan("step-size", "The envelope of training runs at step sizes from 0.03 to 0.3", beyond.envelope, whole=True),
+    "resnet": Plan("resnet", "Loss landscape of a residual network along the gradient", landscape),
+    "controls": Plan("controls", "The gradient's change, measured in eight ways", beyond.controls),
+    "precision": Plan("controls", "Error of the landscape probe by precision", beyond.precision),
+    "linear-gamma": Plan("linear-gamma", "Training loss with the scale of l1", losses),
+    "accuracy": Plan("accuracy", "Test accuracy at full width", beyond.accuracy),
+    "accuracy-half": Plan("accuracy-half", "Test accuracy at half width", beyond.accuracy),
 }  # fmt: skip
-
-
-#: Figures that compare all curves at once, and so need every one of them.
-WHOLE = ("noise-strength", "step-size", "initialization", "envelope", "step-sizes")
 
 
 class Shown:
@@ -335,8 +342,9 @@ class Shown:
 def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) -> Shown | HTML:
     """Figure `name` at `scale`, with a caption: title, verdicts of the claims `ids`, provenance."""
     check_choice("figure", name, FIGURES)
-    experiment, title, function = FIGURES[name]
-    curves = (results.whole if name in WHOLE else results.load)(experiment, scale, device)
+    plan = FIGURES[name]
+    title = plan.title
+    curves = (results.whole if plan.whole else results.load)(plan.experiment, scale, device)
     if not curves:
         return HTML(f'<p id="figure-{name}"><strong>{html.escape(title)}</strong>: not measured yet at {scale} scale.</p>')
     rows = [ledger.evaluate(claims.get(id), scale, device) for id in ids]
@@ -349,7 +357,7 @@ def draw(name: str, scale: str, device: str = "cpu", ids: Iterable[str] = ()) ->
         + (f"<ul>{items}</ul>" if items else "")
         + f'<p class="bn-provenance">{html.escape(results.provenance(curves))}</p>'
     )
-    return Shown(function(curves), " ".join([f"{title}.", *says]), caption, name)
+    return Shown(plan.draw(curves), " ".join([f"{title}.", *says]), caption, name)
 
 
 def growth(rows: list[dict], machine: str) -> Shown:

@@ -28,7 +28,7 @@ def figure(id: str) -> str:
     known = {claim.id: claim.experiment for claim in claims.CLAIMS}
     if id not in known:
         return "proofs.html#proofs-equations" if id.startswith("eq-") else "theory.html#theory-verdicts"
-    places = [(page, name) for page, name in _drawn() if FIGURES[name][0] == known.get(id)]
+    places = [(page, name) for page, name in _drawn() if FIGURES[name].experiment == known.get(id)]
     if not places:
         return "theory.html" if id == "fig-7" else "conclusions.html#not-settled"
     page, name = max(places, key=lambda place: len(place[1]) if id.startswith(place[1]) else 0)

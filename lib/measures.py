@@ -268,12 +268,14 @@ def control_ratio(name: str, one: str, other: str) -> Measure:
     return measure
 
 
-def errors_of_beta(curves: Curves) -> pd.DataFrame:
-    """The median relative error of the effective smoothness by network and precision, in words."""
+def probe_errors(curves: Curves) -> pd.DataFrame:
+    """Relative errors of the landscape probe by network, quantity and precision: the median, and the largest in brackets."""
     rows = []
     for label, curve in curves.items():
-        errors = curve.error_beta.median([dim for dim in curve.error_beta.dims if dim != "precision"])
-        rows.append({"network": label} | {str(one): f"{error:.0e}" for one, error in zip(errors.precision.values, errors.values)})
+        for name, what in (("loss_change", "change of the loss"), ("beta", "effective smoothness")):
+            errors = {str(one): curve[f"error_{name}"].sel(precision=one) for one in curve.precision.values}
+            words = {one: f"{float(error.median()):.0e} ({float(error.max()):.0e})" for one, error in errors.items()}
+            rows.append({"network": label, "relative error of the": what} | words)
     return pd.DataFrame(rows)
 
 

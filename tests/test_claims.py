@@ -246,8 +246,8 @@ def test_claims_without_records_are_not_measured_yet(monkeypatch):
         assert row["verdict"] == "not measured yet" and row["records"] == [] and row["value"] is None
     assert ledger.evaluate(claims.get("fig-4a"), "paper")["verdict"] == "not measured yet"
     assert "not measured yet" in figures.draw("accuracy", "laptop", ids=("acc-bn",)).data
-    for name, (experiment, *_) in figures.FIGURES.items():
-        if any(isinstance(spec, VGGSpec) for group in experiments.specs(experiment, "paper").values() for spec in group):
+    for name, plan in figures.FIGURES.items():
+        if any(isinstance(spec, VGGSpec) for group in experiments.specs(plan.experiment, "paper").values() for spec in group):
             assert "not measured yet" in figures.draw(name, "paper")._repr_html_()
     assert ledger.summary("paper").count("not measured yet") == len(ledger.HEADLINES)
     for widget, experiment in ((NoiseExplorer, "noise-strength"), (LandscapeExplorer, "fig-11")):
@@ -290,11 +290,14 @@ def test_questions_lead_to_the_ledger_and_are_counted():
     assert f"changes the verdict in {(rows['same verdict'] == 'no').sum()} of {len(rows)} rows (0 not" in page
 
 
-def test_errors_of_beta_are_medians_in_words():
-    errors = np.array([[[1e-6, 3e-6]], [[4e-3, 2e-3]]])
-    record = xr.Dataset({"error_beta": (("precision", "seed", "step_length"), errors)}, {"precision": ["float32", "tf32"]})
-    assert measures.errors_of_beta({"none": record}).to_dict("records") == [
-        {"network": "none", "float32": "2e-06", "tf32": "3e-03"}
+def test_probe_errors_are_medians_and_extremes_in_words():
+    errors, dims = np.array([[[1e-6, 3e-6]], [[4e-3, 2e-3]]]), ("precision", "seed", "step_length")
+    record = xr.Dataset(
+        {"error_beta": (dims, errors), "error_loss_change": (dims, 10 * errors)}, {"precision": ["float32", "tf32"]}
+    )
+    assert measures.probe_errors({"none": record}).to_dict("records") == [
+        {"network": "none", "relative error of the": "change of the loss", "float32": "2e-05 (3e-05)", "tf32": "3e-02 (4e-02)"},
+        {"network": "none", "relative error of the": "effective smoothness", "float32": "2e-06 (3e-06)", "tf32": "3e-03 (4e-03)"},
     ]
 
 
@@ -368,7 +371,7 @@ def test_a_figure_with_a_single_curve_recorded_is_drawn_or_says_so(monkeypatch, 
     load = results.load
     monkeypatch.setattr(results, "load", lambda *place: dict(list(load(*place).items())[:1]))
     page = figures.draw(name, "smoke")._repr_html_()
-    assert ("not measured yet" in page) == (name in figures.WHOLE and len(experiments.specs(figures.FIGURES[name][0], "smoke")) > 1)
+    assert ("not measured yet" in page) == (figures.FIGURES[name].whole and len(experiments.specs(figures.FIGURES[name].experiment, "smoke")) > 1)
 
 
 def test_answers_on_different_images_are_not_compared(monkeypatch):

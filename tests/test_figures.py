@@ -23,7 +23,7 @@ def test_every_figure_draws_with_caption_and_alternative_text(name):
     shown = figures.draw(name, "smoke", ids=["fig-4c"])
     page = shown._repr_html_()
     alt = html.unescape(re.search(r'alt="([^"]+)"', page)[1])
-    assert figures.FIGURES[name][1].split(":")[0] in alt and "smaller with BatchNorm" in alt
+    assert figures.FIGURES[name].title.split(":")[0] in alt and "smaller with BatchNorm" in alt
     assert "smoke scale" in page and "python -m lib run" in page
     assert len(page) < 600_000
     drawn = [artist for axes in shown.figure.axes for artist in (*axes.lines, *axes.collections)]
