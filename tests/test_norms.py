@@ -173,10 +173,14 @@ def test_noise_without_strength_is_the_identity():
     torch.testing.assert_close(NoisyBatchNorm(3, off, 0).double()(a), BatchNorm(3).double()(a))
 
 
-def test_noise_depends_on_its_seed_only():
+def test_noise_depends_on_its_seed_and_the_call_only():
     a = batch((8, 3))
     torch.manual_seed(0)
-    first = ActivationNoise(Noise(), seed=5)(a)
+    layer = ActivationNoise(Noise(), seed=5)
+    first = layer(a)
+    assert not torch.equal(first, layer(a))
+    layer.calls = 0
+    assert torch.equal(first, layer(a))
     torch.manual_seed(1)
     assert torch.equal(first, ActivationNoise(Noise(), seed=5)(a))
     assert not torch.equal(first, ActivationNoise(Noise(), seed=6)(a))
