@@ -358,7 +358,7 @@ def _normalize_back(gamma, normalized, scale, slope, delta):
 
 @_compiled
 def _backpropagate(norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, work, loss, out):
-    """Losses [8], without the floor, and gradients `out` [k, d, d, 8] of eight networks w [k, d, d, 8].
+    """Losses [8] and gradients `out` [k, d, d, 8] of eight networks w [k, d, d, 8].
 
     Lane n belongs to data set which[n]; lanes from `used` on are spare: what is in them goes nowhere.
     """
@@ -399,10 +399,10 @@ def workspace(layers: int, units: int) -> int:
 
 
 @_compiled
-def gradients(norm, gamma, count, inputs, targets, floor, samples, rounded, longest, weights, first, last, work, loss, out):
+def gradients(norm, gamma, count, inputs, targets, samples, rounded, longest, weights, first, last, work, loss, out):
     """Loss [S] and gradient `out` [k, S, d, d] at weights [k, S, d, d], of the networks first ... last - 1.
 
-    Network s belongs to data set s % D; inputs and targets are [D, d, d+1], `floor` is [D], and for l1 and linf `samples` [D, d+1, n],
+    Network s belongs to data set s % D; inputs and targets are [D, d, d+1], and for l1 and linf `samples` [D, d+1, n],
     `rounded` the same in float32 and `longest` [D] the largest norm of a sample; `work` is `workspace` numbers.
     """
     layers, _, units, _ = weights.shape
@@ -420,13 +420,13 @@ def gradients(norm, gamma, count, inputs, targets, floor, samples, rounded, long
             norm, gamma, count, used, which, w, inputs, targets, samples, rounded, longest, y, rest, losses, g
         )
         for lane in range(used):
-            loss[networks[lane]] = losses[lane] + floor[which[lane]]
+            loss[networks[lane]] = losses[lane]
             _scatter(g, lane, out, networks[lane])
 
 
 @_compiled
 def along(
-    norm, gamma, count, inputs, targets, floor, samples, rounded, longest, weights, first, last, work, loss, there,
+    norm, gamma, count, inputs, targets, samples, rounded, longest, weights, first, last, work, loss, there,
     direction, distances, keep, change,
 ):
     """Loss [C S] and |g(W - t v) - v| [C S] at distances t [C] along `direction` v [k, S, d, d].
@@ -455,6 +455,6 @@ def along(
         )
         _squared_distance(g, v, squares)
         for lane in range(used):
-            loss[start + lane], change[start + lane] = losses[lane] + floor[which[lane]], np.sqrt(squares[lane])
+            loss[start + lane], change[start + lane] = losses[lane], np.sqrt(squares[lane])
             if (start + lane) // population == keep:
                 _scatter(g, lane, there, networks[lane])

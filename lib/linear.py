@@ -39,20 +39,20 @@ def _pool(process: int) -> ThreadPoolExecutor:
 class LinearProblem:
     """The loss sum_n |W_k ... W_1 x_n - A x_n|^2 of appendix A.1 for `spec.seeds` data sets.
 
-    Attributes: `inputs` Q_0 [D, d, d+1], `targets` T [D, d, d+1], `floor` [D] (the loss that no
-    linear map removes), `samples` [D, d+1, n] with y = V @ samples, the starting point `weights` [k, D, d, d], and whether the loops are `compiled`.
+    Attributes: `inputs` Q_0 [D, d, d+1], `targets` T = A Q_0 [D, d, d+1], `samples` [D, d+1, n], orthonormal rows with y = V @ samples
+    for outputs V [D, d, d+1], the starting point `weights` [k, D, d, d], and whether the loops are `compiled`.
     Methods take weights [k, S, d, d] of any multiple S of D networks; network s has data set s % D.
     """
 
     def __init__(self, spec: LinearSpec, device: str = "cpu") -> None:
         self.spec = spec
         parts = [self._moments(*gaussian_regression(seed, spec.samples, spec.dim)) for seed in range(spec.seeds)]
-        self.inputs, self.targets, self.floor, self.samples = (torch.stack(part).to(device) for part in zip(*parts))
+        self.inputs, self.targets, self.samples = (torch.stack(part).to(device) for part in zip(*parts))
         self.weights = torch.stack([glorot_weights(spec, seed) for seed in range(spec.seeds)], 1).to(device)
         self.compiled = kernels is not None and torch.device(device).type == "cpu"
         if self.compiled:
             longest = torch.linalg.vector_norm(self.samples, dim=1).amax(-1)
-            data = (self.inputs, self.targets, self.floor, self.samples, self.samples.float(), longest)
+            data = (self.inputs, self.targets, self.samples, self.samples.float(), longest)
             # Made once: at this size a conversion costs as much as a layer. Copies, for torch would move
             # the memory under a view when a tensor goes to another process.
             self._data = [tensor.numpy().copy() for tensor in data]
@@ -60,16 +60,15 @@ class LinearProblem:
         self._repeated: dict[int, LinearProblem] = {}
 
     @staticmethod
-    def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n = x.shape[0]
         centred = x - x.mean(0)
         root = torch.linalg.cholesky(centred.T @ centred)
         whitened = torch.linalg.solve_triangular(root, centred.T, upper=False)
         last = torch.full((1, n), n**-0.5, dtype=x.dtype)
         samples = torch.cat([whitened, last])
-        # `samples` has orthonormal rows, so products with it keep norms.
-        inputs, targets = x.T @ samples.T, y.T @ samples.T
-        return inputs, targets, y.square().sum() - targets.square().sum(), samples
+        # Orthonormal rows: products with them keep norms, and lose nothing of x or of y = A x.
+        return x.T @ samples.T, y.T @ samples.T, samples
 
     def _for(self, networks: int) -> LinearProblem:
         """The problem with every data set repeated until there is one a network."""
@@ -79,7 +78,7 @@ class LinearProblem:
         if times not in self._repeated:
             copy = self._repeated[times] = object.__new__(LinearProblem)
             copy.spec = self.spec
-            for name in ("inputs", "targets", "floor", "samples"):
+            for name in ("inputs", "targets", "samples"):
                 value = getattr(self, name)
                 setattr(copy, name, value.repeat(times, *[1] * (value.dim() - 1)))
         return self._repeated[times]
@@ -119,7 +118,7 @@ class LinearProblem:
         """Loss [S] at weights [k, S, d, d]: squared error summed over samples and dimensions."""
         problem = self._for(weights.shape[1])
         _, outputs, _ = problem._forward(weights)
-        return (outputs - problem.targets).square().sum((-2, -1)) + problem.floor
+        return (outputs - problem.targets).square().sum((-2, -1))
 
     def gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Loss [S] and its gradient [k, S, d, d] at weights [k, S, d, d]."""
@@ -169,7 +168,7 @@ class LinearProblem:
     def _tensor_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         inputs, outputs, norms = self._forward(weights)
         error = outputs - self.targets
-        loss = error.square().sum((-2, -1)) + self.floor
+        loss = error.square().sum((-2, -1))
         gradient = torch.empty_like(weights)
         delta = 2 * error
         for index in range(len(weights) - 1, 0, -1):
