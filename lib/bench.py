@@ -31,7 +31,7 @@ from lib.errors import Failure
 from lib.models import deep_linear, vgg
 from lib.norms import NoisyBatchNorm
 from lib.specs import LinearSpec, VGGSpec
-from lib.training import batch, descend, gradient
+from lib.training import batch, descend, gradient, keep_freed_memory
 
 FILE = records.COMMITTED / "benchmark.json"
 WIDTH = 1 / 4
@@ -64,12 +64,12 @@ def _seconds(function: Callable[[], object], device: str, calls: int = 1) -> flo
 
 
 def matrix_rate(dtype: torch.dtype, device: str) -> float:
-    """Operations a second, the best of five, of a square matrix product or a wide convolution: what the machine can do."""
+    """Operations a second, the best of fifteen, of a square matrix product or a wide convolution: what the machine can do."""
     a = torch.randn(2048, 2048, dtype=dtype, device=device)
     image = torch.randn(64, 256, 16, 16, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(256, 256, 3, 3, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
     work = {lambda: a @ a: 2 * 2048**3, lambda: F.conv2d(image, kernel, padding=1): 2 * image.numel() * 256 * 9}
-    return max(count / min(_seconds(function, device) for _ in range(5)) for function, count in work.items())
+    return max(count / min(_seconds(function, device) for _ in range(15)) for function, count in work.items())
 
 
 def compare(item: Item, device: str, rounds: int, rates: dict[torch.dtype, float]) -> dict:
@@ -318,6 +318,7 @@ def growth(device: str) -> list[dict]:
 def run(device: str = "cpu", rounds: int = 7) -> dict:
     """Everything, with the hardware: keys `machine`, `items` and `growth`."""
     torch.backends.cudnn.allow_tf32 = False  # as in training
+    keep_freed_memory()
     rates = {dtype: matrix_rate(dtype, device) for dtype in (torch.float32, torch.float64)}
     makers = (*_linear_items(device), *_vgg_items(device))
     items = [compare(item, device, rounds, rates) for item in tqdm(makers, desc="Comparing")]

@@ -1,5 +1,7 @@
 """Training: determinism, resumption, divergence, and what the measurements mean."""
 
+import platform
+import resource
 import time
 
 import numpy as np
@@ -240,3 +242,19 @@ def test_evaluation_uses_all_test_images_at_the_end_only():
     assert float(few["test_accuracy"]) * 50 == pytest.approx(round(float(few["test_accuracy"]) * 50), abs=1e-3)
     assert float(every["test_accuracy"]) * 1000 == pytest.approx(round(float(every["test_accuracy"]) * 1000), abs=1e-3)
     assert float(every["test_accuracy"]) != float(few["test_accuracy"])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_step_in_the_memory_of_the_one_before():
+    training.keep_freed_memory()
+    spec = VGGSpec(norm="batchnorm", width=1 / 4, data="synthetic", train_images=4_000)
+    model, images = vgg(spec).train(), data.load_images("synthetic")
+    x, y = training.batch(spec, images, 0)
+    x = images.normalizer(torch.float32)(x)
+    faults = []
+    for _ in range(6):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        training.gradient(model, spec, x, y)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert sum(faults[3:]) < 1_000, "a page of 4 kB each; thousands a step where the system gives memory anew"
