@@ -4,6 +4,7 @@ Backward passes are left out, because torch's engine wants the device itself; `t
 """
 
 import collections
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from lib import data, training
+from lib.norms import _LpNormalize
 from lib.specs import NORMS, LinearSpec, VGGSpec
 
 VGG = VGGSpec(
@@ -109,6 +111,18 @@ def test_linear_networks_stay_on_the_gpu(counted, norm):
     few = counted(LINEAR.but(norm=norm, step_lengths=(1.0,)))
     assert few == counted(LINEAR.but(norm=norm, step_lengths=(0.1, 1.0, 10.0)))
     assert few["item"] == 0 and few["to the processor"] == few["measured"]
+
+
+@pytest.mark.parametrize("p", [1, 2, float("inf")])
+def test_the_written_out_gradients_stay_on_the_gpu(p):
+    with FakeTensorMode(), Watched() as watched:
+        y, gamma, beta = (torch.empty(shape, device="cuda") for shape in ((4, 3, 2, 2), 3, 3))
+        ctx = SimpleNamespace(mark_non_differentiable=lambda *_: None)
+        ctx.save_for_backward = lambda *tensors: vars(ctx).update(saved_tensors=tensors)
+        z, *_ = _LpNormalize.forward(ctx, y, gamma, beta, p)
+        found = _LpNormalize.backward(ctx, z)
+    assert [value.shape for value in found[:3]] == [y.shape, gamma.shape, beta.shape] and devices(found) == {"cuda"}
+    assert not watched.counts
 
 
 def test_the_count_sees_what_waits(counted, monkeypatch):

@@ -43,6 +43,18 @@ def test_loss_and_gradient_are_those_of_the_samples(norm, gamma):
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dim", [1, 2, 5, 6, 10, 13])  # loops take three columns and five units at a time
+def test_any_dimension(norm, dim):
+    spec = SPEC.but(norm=norm, dim=dim, layers=3, seeds=2)
+    problem = LinearProblem(spec)
+    loss, gradient = problem.gradient(problem.weights)
+    for seed in range(spec.seeds):
+        expected, slope = plain(spec, seed)
+        torch.testing.assert_close(loss[seed], expected, rtol=1e-11, atol=1e-20)
+        torch.testing.assert_close(gradient[:, seed], slope, rtol=1e-9, atol=1e-9 * slope.abs().max().item())
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_gradient_by_finite_differences(norm):
     problem = LinearProblem(SPEC.but(norm=norm, seeds=1))
     w = problem.weights
