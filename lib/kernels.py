@@ -10,11 +10,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-numba.config.SLP_VECTORIZE = 1  # off by default; without it the eight sums of `_product` stay scalar
+numba.config.SLP_VECTORIZE = 1  # off by default; without it the eight sums of a product stay scalar
 LANES = 8
-_fast = {"cache": True, "nogil": True, "error_model": "numpy"}
+_options = {"cache": True, "nogil": True, "error_model": "numpy"}
 #: Reordering sums and fusing multiplications with additions; NaN and infinity keep their meaning.
-_compiled = numba.njit(**_fast, fastmath={"contract", "reassoc", "nsz"})
+_compiled = numba.njit(**_options, fastmath={"contract", "reassoc", "nsz"})
 #: A unit vector times a sample, rounded to float32, is off by less than this times the longest sample.
 _DOUBT = 16 * 2.0**-23
 
@@ -33,10 +33,10 @@ def _turned(a, i, j, lane):
 
 
 def _multiplication(left, right):
-    """A function that makes out [p, r, 8] = a @ b, lane by lane, over an inner dimension q; `left` and `right` say how to read a and b, as they are or turned."""
+    """A function that makes out [p, r, 8] = a @ b, lane by lane, over an inner dimension q; `left` and `right` read a and b as they are, or turned."""
 
-    # Sums in order: where they may be reordered, they are spread over vectors that a lane then has to be picked from.
-    @numba.njit(**_fast, fastmath={"contract", "nsz"})
+    # Without "reassoc": where a sum may not be reordered, the lanes are all there is to vectorize, and that is the fast way.
+    @numba.njit(**_options, fastmath={"contract", "nsz"})
     def multiply(a, b, q, out):
         last = out.shape[1] - 1
         for i in range(out.shape[0]):
