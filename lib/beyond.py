@@ -33,6 +33,40 @@ def settings(curves: Curves, axis: str) -> Figure:
     return figure
 
 
+def widths(curves: Curves) -> Figure:
+    """What is measured along the gradient, without BatchNorm over with it, and accuracy and covariate shift of both, against the width of VGG.
+
+    Ratios are medians over training, one point a seed and their geometric mean; panel (d) has the median over seeds step by step.
+    """
+    figure, grid = drawing.figure(2, 3, 8.8, 2.6)
+    values = measures.values_of(curves, "none")
+    pairs = [(f"none, {width:g}", f"batchnorm, {width:g}") for width in values]
+    for axes, letter, quantity in zip(grid[0], "abc", ("loss band", "gradient change", "effective smoothness")):
+        ratios = np.stack([measures.log_ratio(quantity, *pair)(curves) for pair in pairs], 1)
+        axes.plot(values, 10**ratios.T, "o", ms=4, alpha=0.5, color="black")
+        axes.plot(values, 10 ** ratios.mean(0), lw=1.8, color="black")
+        drawing.label(axes, f"({letter}) {quantity}", "width", "", log=True)
+    grid[0, 0].set_ylabel("none / BatchNorm")
+    d, e, f = grid[1]
+    for pair, width, shade in zip(pairs, values, np.linspace(0.75, 0, len(pairs))):
+        ratio = measures.log_of_ratio(*(measures.grad_change(curves[label]) for label in pair)).median("seed")
+        d.plot(ratio.landscape_step, 10**ratio, lw=1.4, color=str(shade), label=f"width {width:g}")
+    d.legend(fontsize=7, frameon=False)
+    drawing.label(d, "(d) gradient change", "step", "none / BatchNorm", log=True)
+    for axes in (*grid[0], d):
+        axes.axhline(1, color="black", lw=0.8, ls=":")
+    for place, norm in enumerate(("none", "batchnorm")):
+        late_accuracies(e, curves, norm)
+        cosines = np.stack([measures.shift("shift_cosine", pair[place])(curves) for pair in pairs], 1)
+        drawing.lines(f, values, cosines, norm)
+    drawing.label(e, "(e) late training accuracy", "width", "")
+    drawing.label(f, "(f) cosine of $G$ and $G'$", "width", "")
+    for axes in (*grid[0], e, f):
+        drawing.ticks(axes, values)
+    drawing.legend(figure, f)
+    return figure
+
+
 def envelope(curves: Curves) -> Figure:
     """Lowest and highest training loss over runs at several step sizes, at the same step: not a landscape."""
     figure, row = drawing.figure(1, 2, 9.0, 3.1)

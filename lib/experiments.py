@@ -22,6 +22,7 @@ NOISE_STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 PREDICTIVENESS_STEP_SIZES = (0.03, 0.1, 0.5)
 VGG_STEP_SIZES = (0.03, 0.1, 0.3, 1.0, 3.0)
 INIT_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+WIDTHS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 #: Answers to questions the paper leaves open, other than the ones assumed: changes of the spec.
 VARIANTS = {
     "as assumed": {},
@@ -148,6 +149,14 @@ def _each_norm(scale: str, values: Iterable[float], field: str) -> Runs:
     }
 
 
+def _widths(scale: str) -> Runs:
+    """From the width of the other runs of its length to the paper's; labels are "norm, width"."""
+    widths = (1 / 16, 1 / 8) if scale == "smoke" else WIDTHS
+    often = {"landscape_every": _LANDSCAPE_OFTEN[scale], "shift_every": _LANDSCAPE_OFTEN[scale]}
+    seeds = 3  # the widest run takes a CPU a quarter of an hour
+    return {f"{norm}, {width:g}": _small(scale, norm, width=width, **often)[:seeds] for width in widths for norm in ("none", "batchnorm")}
+
+
 def _controls(scale: str) -> Runs:
     cadence = {"smoke": (6, 6), "laptop": (100, 250), "paper": (3_000, 3_000)}[scale]
     changes = {
@@ -257,6 +266,7 @@ EXPERIMENTS = {
     "initialization": Experiment(
         "VGG from larger and smaller weights", lambda scale: _each_norm(scale, INIT_SCALES, "init_scale")
     ),
+    "width": Experiment("VGG from an eighth of its width to the whole", _widths, long=True),
     "resnet": Experiment("Loss landscape of a residual network", _resnets),
     "controls": Experiment("The landscape probe in other ways, VGG", _controls),
     "variants": Experiment("VGG under other answers to open questions", _variants),

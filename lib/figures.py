@@ -310,6 +310,7 @@ FIGURES = {
         lambda c: beyond.settings(c, "initial weights, in units of Glorot's"), whole=True,
     ),
     "envelope": Plan("step-size", "The envelope of training runs at step sizes from 0.03 to 0.3", beyond.envelope, whole=True),
+    "width": Plan("width", "The landscape of VGG at other widths", beyond.widths, whole=True),
     "resnet": Plan("resnet", "Loss landscape of a residual network along the gradient", landscape),
     "controls": Plan("controls", "The gradient's change, measured in eight ways", beyond.controls),
     "precision": Plan("controls", "Error of the landscape probe by precision", beyond.precision),

@@ -290,11 +290,15 @@ def control_band_ratio(name: str, one: str, other: str) -> Measure:
     return measure
 
 
+def values_of(curves: Curves, norm: str) -> np.ndarray:
+    """Values [n] of the setting that curves "norm, value" differ in, increasing."""
+    return np.array(sorted(float(label.partition(", ")[2]) for label in curves if label.startswith(f"{norm}, ")))
+
+
 def settings(curves: Curves, norm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] of the setting that curves "norm, value" differ in, increasing, and late accuracies [n, seed]."""
-    group = sorted((float(label.partition(", ")[2]), label) for label in curves if label.startswith(f"{norm}, "))
-    values, labels = zip(*group)
-    return np.array(values), np.stack([late(curves[label], "accuracy").values for label in labels])
+    """`values_of` a setting [n], and late accuracies there [n, seed]."""
+    values = values_of(curves, norm)
+    return values, np.stack([late(curves[f"{norm}, {value:g}"], "accuracy").values for value in values])
 
 
 def largest(norm: str) -> Measure:

@@ -73,6 +73,16 @@ def _if_trained(label: str, measure: Callable[[Curves], np.ndarray]) -> Callable
     return lambda curves: np.where(measures.late(curves[label], "accuracy").values > 2 * measures.CHANCE, measure(curves), np.nan)
 
 
+def _at_width(claim: str, place: int) -> Callable[[Curves], np.ndarray]:
+    """The claim's own measure at one of the measured widths, by its place among them."""
+
+    def measure(curves: Curves) -> np.ndarray:
+        width = measures.values_of(curves, "none")[place]
+        return _named(claim, none=f"none, {width:g}", batchnorm=f"batchnorm, {width:g}")(curves)
+
+    return measure
+
+
 def _linear(claim: str, size: str) -> Callable[[Curves], np.ndarray]:
     return _named(claim, none=f"none, {size}", batchnorm=f"batchnorm, {size}")
 
@@ -123,6 +133,13 @@ ANSWERS: tuple[Answer, ...] = (
             claims.get(f"fig-11-{size}").measure, measures.change_ratio_at_distance(f"none, {size}", f"batchnorm, {size}"),
         )
         for size in experiments.PREDICTIVENESS_STEP_SIZES
+    ),
+    *(
+        Answer("How wide is VGG?", "the narrowest measured", "the widest", claim, "width", _at_width(claim, 0), _at_width(claim, -1))
+        for claim in (
+            "fig-4a", "fig-4b", "fig-4c", "prose-two-orders", "prose-early-a", "prose-early-b", "prose-gradient-size-fig-4",
+            "fig-3-vgg-cosine", "fig-3-vgg-l2",
+        )
     ),
     Answer(
         "Which batch does the probe use?", "the step's own", "the next one", "fig-4b", "controls",
