@@ -124,6 +124,17 @@ def test_top_eigenvalue_is_the_hessians():
     assert got == pytest.approx((vector @ (operator @ vector)).item(), rel=1e-2)
 
 
+def test_an_eigenvalue_that_lanczos_does_not_reach_is_nan():
+    model, x = nn.Linear(1, 2_000, bias=False).double(), torch.ones(1, 1, dtype=torch.float64)
+    curvatures = torch.linspace(1, 2, 2_000, dtype=torch.float64)  # so near to one another that they are hard to part
+
+    def loss(z, y):
+        return (curvatures * z.square()).sum() / 2
+
+    assert controls.top_eigenvalue(model, loss, x, x, tolerance=1e-2) == pytest.approx(2, rel=1e-2)
+    assert math.isnan(controls.top_eigenvalue(model, loss, x, x, tolerance=1e-14))
+
+
 def test_precision_errors_grow_with_coarseness():
     model, (x, y) = network(precision="float32", norm="none"), images(1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
