@@ -31,7 +31,7 @@ LIB = Path(__file__).resolve().parent
 COMMITTED = LIB.parent / "book" / "records"
 CACHE = LIB.parent / "_build" / "records"
 #: The modules that decide what a run measures.
-SOURCES = ("controls", "data", "kernels", "linear", "models", "noise", "norms", "probes", "specs", "theory/formulas", "theory/training", "training")
+SOURCES = ("controls", "data", "kernels", "linear", "models", "noise", "norms", "probes", "specs", "stores", "theory/formulas", "theory/training", "training")
 #: Relative tolerance of a replay of the first steps, by precision: other CPUs round differently,
 #: and training amplifies it.
 REPLAY_TOLERANCE = {"bfloat16": 5e-2, "float32": 2e-3, "float64": 1e-7}

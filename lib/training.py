@@ -11,9 +11,6 @@ import contextlib
 import ctypes
 import functools
 import math
-import os
-import pickle
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +23,10 @@ from torch.nn import functional as F
 
 from lib import controls, linear, probes
 from lib.data import Images, gaussian_regression, load_images
-from lib.errors import Failure, UsageError
+from lib.errors import UsageError
 from lib.models import deep_linear, resnet, vgg, weights
 from lib.specs import LinearSpec, Spec, VGGSpec
+from lib.stores import Store, resume, save
 from lib.theory import training as theorems
 
 BINS = 40
@@ -83,39 +81,8 @@ def _ticks(every: int, steps: int) -> list[int]:
     return list(range(0, steps, every)) if every else []
 
 
-class _Store:
-    """Arrays filled with NaN, one row a measurement; `rows` maps a step to its row."""
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, np.ndarray] = {}
-        self._dims: dict[str, tuple[str, ...]] = {}
-        self.rows: dict[str, dict[int, int]] = {}
-
-    def axis(self, dim: str, steps: list[int]) -> None:
-        self.rows[dim] = {step: row for row, step in enumerate(steps)}
-
-    def add(self, name: str, dims: tuple[str, ...], *shape: int, dtype: type = np.float32) -> None:
-        """An array whose first dimension is an axis of steps and the others have `shape`."""
-        fill = np.nan if np.issubdtype(dtype, np.floating) else 0
-        self.arrays[name] = np.full((len(self.rows[dims[0]]), *shape), fill, dtype)
-        self._dims[name] = dims
-
-    def due(self, dim: str, step: int) -> bool:
-        return step in self.rows.get(dim, ())
-
-    def put(self, step: int, **values: Tensor) -> None:
-        for name, value in values.items():
-            row = self.rows[self._dims[name][0]][step]
-            with np.errstate(over="ignore"):  # beyond float32 is infinite: a diverging network
-                self.arrays[name][row] = value.cpu().numpy()
-
-    def dataset(self, **coords) -> xr.Dataset:
-        coords |= {dim: (dim, np.array(list(rows), np.int32)) for dim, rows in self.rows.items()}
-        return xr.Dataset({name: (self._dims[name], array) for name, array in self.arrays.items()}, coords)
-
-
-def _vgg_store(spec: VGGSpec, layers: int) -> _Store:
-    store, steps, lengths = _Store(), spec.steps, len(spec.step_lengths)
+def _vgg_store(spec: VGGSpec, layers: int) -> Store:
+    store, steps, lengths = Store(), spec.steps, len(spec.step_lengths)
     store.axis("step", list(range(steps)))
     store.add("loss", ("step",))
     store.add("accuracy", ("step",))
@@ -159,7 +126,7 @@ def _vgg_store(spec: VGGSpec, layers: int) -> _Store:
     return store
 
 
-def _theorem_arrays(store: _Store, spec: Spec, layers: int, dims: tuple[str, ...], *rest: int) -> None:
+def _theorem_arrays(store: Store, spec: Spec, layers: int, dims: tuple[str, ...], *rest: int) -> None:
     store.axis("theorem_step", _ticks(spec.theorem_every, spec.steps))
     for name in theorems.QUANTITIES:
         store.add(f"theorem_{name}", dims, layers, *rest)
@@ -185,7 +152,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
 
     start = saved = time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
-        first, seconds = _resume(checkpoint, model, velocity, store)
+        first, seconds = resume(checkpoint, model, velocity, store)
         start -= seconds
     with probes.Activations(model, spec.units, spec.seed) as activations:
         for step in range(first, spec.steps):
@@ -230,7 +197,7 @@ def _run_vgg(spec: VGGSpec, device: str, checkpoint: Path | None, deadline: floa
             descend(parameters, velocity, grads, spec)
             late = time.time() > deadline
             if checkpoint is not None and (late or time.monotonic() - saved > CHECKPOINT_EVERY):
-                _save(checkpoint, step + 1, time.monotonic() - start, model, velocity, store)
+                save(checkpoint, step + 1, time.monotonic() - start, model, velocity, store)
                 saved = time.monotonic()
             if late:
                 raise OutOfTime
@@ -322,46 +289,9 @@ def _evaluate(
     return accuracy
 
 
-def _save(path: Path, step: int, seconds: float, model: torch.nn.Module, velocity: list[Tensor], store: _Store) -> None:
-    state = {
-        "step": step,
-        "seconds": seconds,
-        "model": model.state_dict(),
-        "velocity": velocity,
-        "noise": list(probes.NoiseState(model).calls.values()),
-        "arrays": {name: torch.from_numpy(array) for name, array in store.arrays.items()},
-    }
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")  # another process may be at the same run
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
-        raise Failure(f"cannot write the checkpoint {path} ({error}); free some space and run again.") from error
-
-
-def _resume(path: Path, model: torch.nn.Module, velocity: list[Tensor], store: _Store) -> tuple[int, float]:
-    """Steps done and seconds spent so far; none where the checkpoint is damaged, for the run can be made again."""
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        print(f"{path} is damaged ({error}); the run starts anew.", file=sys.stderr)
-        return 0, 0.0
-    model.load_state_dict(state["model"])
-    for value, saved in zip(velocity, state["velocity"]):
-        value.copy_(saved)
-    noise = probes.NoiseState(model)
-    noise.calls = dict(zip(noise.calls, state["noise"]))
-    noise.rewind()
-    for name, array in state["arrays"].items():
-        store.arrays[name][...] = array.numpy()
-    return state["step"], state["seconds"]
-
-
 def _run_linear(spec: LinearSpec, device: str) -> xr.Dataset:
     problem = linear.LinearProblem(spec, device)
-    store, seeds, lengths = _Store(), spec.seeds, len(spec.step_lengths)
+    store, seeds, lengths = Store(), spec.seeds, len(spec.step_lengths)
     store.axis("step", list(range(spec.steps)))
     store.add("loss", ("step", "seed"), seeds, dtype=np.float64)
     if spec.landscape_every:

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from lib import data, training
+from lib import data, stores, training
 from lib.norms import _LpNormalize
 from lib.specs import NORMS, LinearSpec, VGGSpec
 
@@ -81,7 +81,7 @@ def counted(monkeypatch):
             row = self.rows[self._dims[name][0]][step]
             self.arrays[name][row] = np.zeros(value.cpu().shape)  # raises where the shape is another
 
-    monkeypatch.setattr(training._Store, "put", put)
+    monkeypatch.setattr(stores.Store, "put", put)
     data.load_images("synthetic")  # cached with values
 
     def count(spec) -> collections.Counter:
