@@ -89,18 +89,22 @@ def provenance(curves: dict[str, xr.Dataset]) -> str:
     networks = {}
     for record in curves.values():
         spec = records.from_canonical(record.attrs["spec"])
-        networks.setdefault(spec.network, (spec, record.sizes["seed"]))
+        networks.setdefault(spec.network, []).append((spec, record.sizes["seed"]))
     first = next(iter(curves.values()))
     minutes = sum(record.attrs["seconds"] for record in curves.values()) / 60
     return (
-        f"{first.attrs['scale']} scale: {'; '.join(_described(*network) for network in networks.values())}; "
+        f"{first.attrs['scale']} scale: {'; '.join(map(_described, networks.values()))}; "
         f"{', '.join(f'{what}{_every(curves.values(), name)}' for what, name in _MACHINE.items())}, {minutes:.1f} min in all. "
         f"python -m lib run {first.attrs['experiment']} --scale {first.attrs['scale']}"
     )
 
 
-def _described(spec: Spec, seeds: int) -> str:
+def _described(runs: list[tuple[Spec, int]]) -> str:
+    """Curves of one network, each a spec and its number of seeds, by what they share; of widths, the narrowest and the widest."""
+    spec, seeds = runs[0]
     if isinstance(spec, VGGSpec):
         name = "VGG" if spec.architecture == "vgg" else f"ResNet-{spec.depth}"
-        return f"{name} at {spec.width:g}x width, {spec.steps:,} steps, {seeds} seeds, {DESCRIPTIONS[spec.data]}"
+        widths = [one.width for one, _ in runs]
+        ends = " to ".join(f"{width:g}x" for width in sorted({min(widths), max(widths)}))
+        return f"{name} at {ends} width, {spec.steps:,} steps, {seeds} seeds, {DESCRIPTIONS[spec.data]}"
     return f"{spec.layers} layers of {spec.dim}x{spec.dim}, {spec.steps:,} steps, {seeds} seeds, generated Gaussian data"

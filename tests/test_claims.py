@@ -404,6 +404,7 @@ def test_provenance_names_scale_data_seeds_and_command():
     text = results.provenance(results.load("fig-4", "smoke"))
     for part in ("smoke scale", "2 seeds", "not CIFAR-10", "torch", "python -m lib run fig-4 --scale smoke"):
         assert part in text
+    assert "VGG at 0.0625x to 0.125x width" in results.provenance(results.load("width", "smoke"))
     one, other = (curve.assign_attrs(code=code) for curve, code in zip(results.load("fig-4", "smoke").values(), ("a and b", "b and c")))
     assert "code a and b and c," in results.provenance({"none": one, "batchnorm": other})
 
