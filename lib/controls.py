@@ -187,13 +187,16 @@ def precision_errors(
 
 
 def to_tf32(values: Tensor) -> Tensor:
-    """float32 values rounded to the ten bits of TF32, to the nearest, ties away from zero, as the hardware's conversion does."""
+    """float32 values rounded to TF32's ten bits behind the leading one, to the nearest, ties away from zero, as the hardware's conversion does."""
     bits = (values.view(torch.int32) + 0x1000) & ~0x1FFF
     return torch.where(values.isfinite(), bits.view(torch.float32), values)
 
 
 class _TF32Products(TorchDispatchMode):
-    """TF32 where there is none: inside, the factors of all products and convolutions, forward and backward, are rounded; sums are float32's."""
+    """TF32 where there is none: inside, the factors of matrix products and convolutions, forward and backward, are rounded; sums are float32's.
+
+    Other products, which no network here has, raise `NotImplementedError`: they would be made in float32 unseen.
+    """
 
     #: The places of the factors among an operation's arguments; the others, biases, are added as they are.
     _FACTORS = {
@@ -203,7 +206,11 @@ class _TF32Products(TorchDispatchMode):
         torch.ops.aten.convolution_backward.default: (0, 1, 2),
     }
 
+    _OTHERS = {getattr(torch.ops.aten, name).default for name in ("bmm", "baddbmm", "mv", "addmv", "dot")}
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in self._OTHERS:
+            raise NotImplementedError(f"{function} has no TF32 here")
         factors = self._FACTORS.get(function, ())
         rounded = [to_tf32(value) if place in factors else value for place, value in enumerate(args)]
         found = function(*rounded, **(kwargs or {}))

@@ -150,7 +150,7 @@ def _each_norm(scale: str, values: Iterable[float], field: str) -> Runs:
 
 
 def _widths(scale: str) -> Runs:
-    """From the width of the other runs of its length to the paper's; labels are "norm, width"."""
+    """From an eighth, the width of the other runs of 1,000 steps, to the paper's; labels are "norm, width"."""
     widths = (1 / 16, 1 / 8) if scale == "smoke" else WIDTHS
     often = {"landscape_every": _LANDSCAPE_OFTEN[scale], "shift_every": _LANDSCAPE_OFTEN[scale]}
     return {f"{norm}, {width:g}": _small(scale, norm, width=width, **often) for width in widths for norm in ("none", "batchnorm")}

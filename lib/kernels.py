@@ -15,8 +15,6 @@ LANES = 8
 _options = {"cache": True, "nogil": True, "error_model": "numpy"}
 #: Reordering sums and fusing multiplications with additions; NaN and infinity keep their meaning.
 _compiled = numba.njit(**_options, fastmath={"contract", "reassoc", "nsz"})
-#: A unit vector times a sample, rounded to float32, is off by less than this times the longest sample.
-_DOUBT = 16 * 2.0**-23
 
 NONE, BATCHNORM, L1, L2, LINF = range(5)
 NORMS = {"none": NONE, "batchnorm": BATCHNORM, "l1": L1, "l2": L2, "linf": LINF}
@@ -280,6 +278,12 @@ def _linf(rows, lengths, samples, y, doubt, scale, slope):
 
 
 @_compiled
+def _doubt(width, longest):
+    """More than a unit vector times a sample of that norm is off by in float32, which rounds both factors and `width` sums."""
+    return (width + 16) * 2.0**-24 * longest
+
+
+@_compiled
 def _sampled(norm, outputs, samples, rounded, longest, y, scale, slope):
     """n(y) [d] of y = outputs @ samples for l1 or linf, and its derivative [d, d+1] with respect to outputs.
 
@@ -291,9 +295,9 @@ def _sampled(norm, outputs, samples, rounded, longest, y, scale, slope):
     for i in range(units):
         lengths[i] = np.sqrt((outputs[i] * outputs[i]).sum())
         for j in range(width):
-            outputs[i, j] /= lengths[i]  # keeps float32 in range, whatever the network does
+            outputs[i, j] /= lengths[i]  # keeps float32 in range
     _rounded_products(outputs, rounded, y)
-    doubt = np.float32(_DOUBT * longest)
+    doubt = np.float32(_doubt(width, longest))
     if norm == L1:
         _l1(outputs, lengths, samples, y, doubt, scale, slope)
     else:

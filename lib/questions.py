@@ -73,16 +73,6 @@ def _if_trained(label: str, measure: Callable[[Curves], np.ndarray]) -> Callable
     return lambda curves: np.where(measures.late(curves[label], "accuracy").values > 2 * measures.CHANCE, measure(curves), np.nan)
 
 
-def _at_width(claim: str, place: int) -> Callable[[Curves], np.ndarray]:
-    """The claim's own measure at one of the measured widths, by its place among them."""
-
-    def measure(curves: Curves) -> np.ndarray:
-        width = measures.values_of(curves, "none")[place]
-        return _named(claim, none=f"none, {width:g}", batchnorm=f"batchnorm, {width:g}")(curves)
-
-    return measure
-
-
 def _linear(claim: str, size: str) -> Callable[[Curves], np.ndarray]:
     return _named(claim, none=f"none, {size}", batchnorm=f"batchnorm, {size}")
 
@@ -133,13 +123,6 @@ ANSWERS: tuple[Answer, ...] = (
             claims.get(f"fig-11-{size}").measure, measures.change_ratio_at_distance(f"none, {size}", f"batchnorm, {size}"),
         )
         for size in experiments.PREDICTIVENESS_STEP_SIZES
-    ),
-    *(
-        Answer("How wide is VGG?", "the narrowest measured", "the widest", claim, "width", _at_width(claim, 0), _at_width(claim, -1))
-        for claim in (
-            "fig-4a", "fig-4b", "fig-4c", "prose-two-orders", "prose-early-a", "prose-early-b", "prose-gradient-size-fig-4",
-            "fig-3-vgg-cosine", "fig-3-vgg-l2",
-        )
     ),
     Answer(
         "Which batch does the probe use?", "the step's own", "the next one", "fig-4b", "controls",
@@ -195,11 +178,15 @@ def evaluate(answer: Answer, scale: str, device: str = "cpu") -> dict[str, str]:
         data |= {curve.attrs["data"] for curve in curves.values()}
         if not curves or len(data) > 1:  # on other images more than the answer would differ
             return row | {"as assumed": "", "otherwise": "", "same verdict": "not measured yet"}
-        network = from_canonical(next(iter(curves.values())).attrs["spec"]).network
-        values = measure(curves)
-        verdicts.append(ledger.verdict(claim, values, network))
-        row[name] = ": ".join(filter(None, (ledger.measured(claim, values), verdicts[-1])))
+        row[name], verdict = _judged(claim, measure(curves), curves)
+        verdicts.append(verdict)
     return row | {"same verdict": "yes" if verdicts[0] == verdicts[1] else "no"}
+
+
+def _judged(claim: claims.Claim, values: np.ndarray, curves: Curves) -> tuple[str, str]:
+    """A measured value with its verdict in words, and the verdict."""
+    verdict = ledger.verdict(claim, values, from_canonical(next(iter(curves.values())).attrs["spec"]).network)
+    return ": ".join(filter(None, (ledger.measured(claim, values), verdict))), verdict
 
 
 def table(scale: str, device: str = "cpu", question: str | None = None) -> pd.DataFrame:
@@ -217,3 +204,24 @@ def show(scale: str, device: str = "cpu") -> HTML:
     text = f"Another answer changes the verdict in {changed['sum'].sum()} of {len(measured)} rows ({len(rows) - len(measured)} not measured yet). "
     text += f"Verdicts change: {', '.join(some) or 'nowhere'}. They do not: {', '.join(none) or 'nowhere'}."
     return drawing.table(rows, text, {claim: ledger.link(claim) for claim in rows["claim"]})
+
+
+#: Claims about the landscape of VGG and its covariate shift, with and without BatchNorm.
+_AT_WIDTHS = (
+    "fig-4a", "fig-4b", "fig-4c", "prose-two-orders", "prose-early-a", "prose-early-b", "prose-gradient-size-fig-4", "fig-3-vgg-cosine", "fig-3-vgg-l2",
+)  # fmt: skip
+
+
+def widths(scale: str, device: str = "cpu") -> pd.DataFrame:
+    """Claims judged by their own measure and rule at each measured width of VGG; nothing where one of them has no record."""
+    curves = results.whole("width", scale, device)
+    if not curves:
+        return pd.DataFrame()
+    rows = []
+    for claim in map(claims.get, _AT_WIDTHS):
+        row = {"claim": claim.id, "measured": claim.what}
+        for width in measures.values_of(curves, "none"):
+            values = _named(claim.id, none=f"none, {width:g}", batchnorm=f"batchnorm, {width:g}")(curves)
+            row[f"width {width:g}"] = _judged(claim, values, curves)[0]
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
+import numpy as np
 import xarray as xr
 
 from lib import records
@@ -28,7 +29,8 @@ def prepare(scale: str, device: str = "cpu", jobs: int = 2) -> None:
 def load(name: str, scale: str, device: str = "cpu") -> dict[str, xr.Dataset]:
     """Label of a curve to its record, with a `seed` dimension; runs what has no record yet.
 
-    Where a build does not (`on_demand`), seeds without a record are missing, and curves without any. Attributes are those of the first seed, but `device`, `torch` and `code` of all, and `scale`, `experiment` and `seconds` in total.
+    Where a build does not (`on_demand`), seeds without a record are missing, and curves without any. The coordinate `seconds` is
+    what each seed took. Attributes are those of the first seed, but `device`, `torch` and `code` of all, and `scale` and `experiment`.
     """
     return _load(name, scale, device)
 
@@ -49,9 +51,10 @@ def _load(name: str, scale: str, device: str) -> dict[str, xr.Dataset]:
         merged = parts[0]
         if "seed" not in merged.dims:
             merged = xr.concat(parts, xr.Variable("seed", [spec.seed for spec in group]), combine_attrs="override")
-        seconds = sum(part.attrs["seconds"] for part in parts)
+        seeds = merged.sizes["seed"]
+        seconds = np.resize([part.attrs["seconds"] * len(parts) / seeds for part in parts], seeds)
         machines = {name: _every(parts, name) for name in _MACHINE.values()}
-        curves[label] = merged.assign_attrs(scale=scale, experiment=name, seconds=seconds, **machines)
+        curves[label] = merged.assign_coords(seconds=("seed", seconds)).assign_attrs(scale=scale, experiment=name, **machines)
     return curves
 
 
@@ -91,7 +94,7 @@ def provenance(curves: dict[str, xr.Dataset]) -> str:
         spec = records.from_canonical(record.attrs["spec"])
         networks.setdefault(spec.network, []).append((spec, record.sizes["seed"]))
     first = next(iter(curves.values()))
-    minutes = sum(record.attrs["seconds"] for record in curves.values()) / 60
+    minutes = sum(record.seconds.values.sum() for record in curves.values()) / 60
     return (
         f"{first.attrs['scale']} scale: {'; '.join(map(_described, networks.values()))}; "
         f"{', '.join(f'{what}{_every(curves.values(), name)}' for what, name in _MACHINE.items())}, {minutes:.1f} min in all. "
@@ -100,11 +103,13 @@ def provenance(curves: dict[str, xr.Dataset]) -> str:
 
 
 def _described(runs: list[tuple[Spec, int]]) -> str:
-    """Curves of one network, each a spec and its number of seeds, by what they share; of widths, the narrowest and the widest."""
-    spec, seeds = runs[0]
+    """Curves of one network, each a spec and its number of seeds, by what they share; of widths and numbers of seeds, the ends."""
+    spec = runs[0][0]
+    counts = [count for _, count in runs]
+    seeds = " to ".join(map(str, sorted({min(counts), max(counts)}))) + (" seed" if max(counts) == 1 else " seeds")
     if isinstance(spec, VGGSpec):
         name = "VGG" if spec.architecture == "vgg" else f"ResNet-{spec.depth}"
         widths = [one.width for one, _ in runs]
         ends = " to ".join(f"{width:g}x" for width in sorted({min(widths), max(widths)}))
-        return f"{name} at {ends} width, {spec.steps:,} steps, {seeds} seeds, {DESCRIPTIONS[spec.data]}"
-    return f"{spec.layers} layers of {spec.dim}x{spec.dim}, {spec.steps:,} steps, {seeds} seeds, generated Gaussian data"
+        return f"{name} at {ends} width, {spec.steps:,} steps, {seeds}, {DESCRIPTIONS[spec.data]}"
+    return f"{spec.layers} layers of {spec.dim}x{spec.dim}, {spec.steps:,} steps, {seeds}, generated Gaussian data"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from torch import Tensor
 
 from lib.errors import Failure
 from lib.probes import NoiseState
+
+#: What a checkpoint holds.
+_PARTS = {"step", "seconds", "model", "velocity", "noise", "arrays"}
 
 
 class Store:
@@ -75,8 +77,10 @@ def resume(path: Path, model: torch.nn.Module, velocity: list[Tensor], store: St
     """Steps done and seconds spent so far; none where the checkpoint is damaged, for the run can be made again."""
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        print(f"{path} is damaged ({error}); the run starts anew.", file=sys.stderr)
+        if not isinstance(state, dict) or not state.keys() >= _PARTS:
+            raise ValueError("not a checkpoint")
+    except Exception as error:  # whatever the bytes lead the unpickler to
+        print(f"{path} is damaged ({type(error).__name__}: {error}); the run starts anew.", file=sys.stderr)
         return 0, 0.0
     model.load_state_dict(state["model"])
     for value, saved in zip(velocity, state["velocity"]):

@@ -46,13 +46,14 @@ def check_device(device: str) -> None:
 def keep_freed_memory() -> None:
     """From now on glibc keeps what is freed for the next tensor; elsewhere nothing happens.
 
-    It would hand large blocks back to the system, and to get one again, page by page, costs up to a tenth of a VGG's step.
+    It would hand large blocks back to the system, and get them again page by page, which takes longer than a normalization's arithmetic.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no such function, or no C library to ask
         option = ctypes.CDLL(None).mallopt
         trim_threshold, mmap_threshold = -1, -3  # as in malloc.h
-        option(trim_threshold, 2**31 - 1)
-        option(mmap_threshold, 2**30)
+        # Older versions take 32 MiB at most. Where they take neither, the first option alone would do harm.
+        if option(mmap_threshold, 2**30) or option(mmap_threshold, 2**25):
+            option(trim_threshold, 2**31 - 1)
 
 
 class OutOfTime(Exception):

@@ -283,6 +283,30 @@ def test_questions_are_answered_by_the_claims_own_measure():
     assert beta["otherwise"].startswith(ledger.measured(claims.get("fig-4c"), expected))
 
 
+def test_claims_are_judged_at_every_width():
+    rows, curves = questions.widths("smoke").set_index("claim"), results.load("width", "smoke")
+    expected = {
+        f"width {width}": ledger.measured(
+            claims.get("fig-4b"), measures.log_ratio("gradient change", f"none, {width}", f"batchnorm, {width}")(curves)
+        )
+        for width in ("0.0625", "0.125")
+    }
+    assert len(set(expected.values())) == 2 and list(rows.columns) == ["measured", *expected]
+    assert all(rows.loc["fig-4b", name].startswith(f"{value}: ") for name, value in expected.items())
+    # The figure has the same ratios, one line a width.
+    axes = figures.FIGURES["width"].draw(curves).axes[1]
+    points = np.stack([line.get_ydata() for line in axes.lines if line.get_marker() == "o"])
+    for place, width in enumerate(("0.0625", "0.125")):
+        values = 10 ** measures.log_ratio("gradient change", f"none, {width}", f"batchnorm, {width}")(curves)
+        np.testing.assert_allclose(np.sort(points[:, place]), np.sort(values))
+
+
+def test_widths_without_records_have_no_table(monkeypatch):
+    load = results.load
+    monkeypatch.setattr(results, "load", lambda *place: dict(list(load(*place).items())[:1]))
+    assert questions.widths("smoke").empty
+
+
 def test_questions_lead_to_the_ledger_and_are_counted():
     page = questions.show("smoke").data
     rows = questions.table("smoke")
@@ -405,6 +429,16 @@ def test_provenance_names_scale_data_seeds_and_command():
     for part in ("smoke scale", "2 seeds", "not CIFAR-10", "torch", "python -m lib run fig-4 --scale smoke"):
         assert part in text
     assert "VGG at 0.0625x to 0.125x width" in results.provenance(results.load("width", "smoke"))
+    curves = results.load("accuracy", "smoke")
+    first, *others = curves
+    fewer = {first: curves[first].isel(seed=[0])} | {label: curves[label] for label in others}
+    for some in (fewer, dict(reversed(fewer.items()))):
+        assert ", 1 to 2 seeds," in results.provenance(some)
+    alone = {first: curves[first].isel(seed=[0]).assign_coords(seconds=("seed", [90.0]))}
+    assert ", 1 seed," in results.provenance(alone) and "1.5 min in all" in results.provenance(alone)
+    assert float(curves[first].seconds[1]) == records.obtain(experiments.specs("accuracy", "smoke")[first][1]).attrs["seconds"]
+    linear = experiments.specs("fig-10", "smoke")["none"][0]
+    assert float(results.load("fig-10", "smoke")["none"].seconds.sum()) == pytest.approx(records.obtain(linear).attrs["seconds"])
     one, other = (curve.assign_attrs(code=code) for curve, code in zip(results.load("fig-4", "smoke").values(), ("a and b", "b and c")))
     assert "code a and b and c," in results.provenance({"none": one, "batchnorm": other})
 

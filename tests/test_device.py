@@ -1,6 +1,6 @@
 """What a GPU would be asked to do, without one: tensors with a device and a shape, but no values.
 
-Backward passes are left out, because torch's engine wants the device itself; `tests/test_noise.py` has what needs one.
+Backward passes are left out, because torch's engine wants the device itself; noise has a test in `tests/test_noise.py` that needs one.
 """
 
 import collections

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import linear
+from lib import kernels, linear
 from lib.data import gaussian_regression
 from lib.linear import LinearProblem
 from lib.models import deep_linear
@@ -207,3 +207,17 @@ def test_activations_are_the_plain_networks():
     for index, layer in enumerate(deep_linear(spec, 2)[:-1]):
         h = layer(h)
         torch.testing.assert_close(got[index, 2], h[:, 1].detach())
+
+
+@pytest.mark.parametrize("width", [2, 11, 101, 1_001])
+def test_products_in_float32_are_off_by_less_than_is_doubted(width):
+    generator = np.random.default_rng(0)
+    directions = np.stack([np.ones(width), *generator.standard_normal((4, width))])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    # Constant vectors have rounding errors of one sign; samples along a direction have the largest sums.
+    samples = np.concatenate([np.full((1, width), 1 / 3), 3 * directions[1:], generator.standard_normal((200, width))]).T
+    y = np.empty((5, samples.shape[1]), np.float32)
+    kernels._rounded_products(directions, samples.astype(np.float32), y)
+    worst = abs(y - directions @ samples).max(0)
+    lengths = np.linalg.norm(samples, axis=0)
+    assert (worst < [kernels._doubt(width, length) for length in lengths]).all()

@@ -1,7 +1,7 @@
 """Training: determinism, resumption, divergence, and what the measurements mean."""
 
+import io
 import platform
-import resource
 import time
 
 import numpy as np
@@ -116,13 +116,43 @@ def test_augmentation_crops_and_flips_whole_images():
     assert len({tuple(image.flatten().tolist()) for image in inner}) > 50
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint"])
-def test_a_damaged_checkpoint_does_not_block_its_run(tmp_path, capsys, damage):
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory):
+    """A checkpoint of TINY after its first step, and the loss of the whole run."""
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "run.pt"
+    with pytest.raises(training.OutOfTime):
+        training.run(TINY, checkpoint=checkpoint, deadline=0)
+    return checkpoint.read_bytes(), training.run(TINY).loss
+
+
+def _saved(content):
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"not a checkpoint",
+        lambda content: b"junk",
+        lambda content: b"text " * 100,
+        lambda content: content[:300],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: content[:-1_000] + bytes(1_000),
+        lambda content: _saved({"a": 1}),
+        lambda content: _saved([1]),
+    ],
+)
+def test_a_damaged_checkpoint_does_not_block_its_run(tmp_path, capsys, unfinished, damage):
+    content, loss = unfinished
     checkpoint = tmp_path / "run.pt"
-    checkpoint.write_bytes(damage)
+    checkpoint.write_bytes(damage(content))
     again = training.run(TINY, checkpoint=checkpoint)
     assert "is damaged" in capsys.readouterr().err
-    np.testing.assert_array_equal(again.loss, training.run(TINY).loss)
+    np.testing.assert_array_equal(again.loss, loss)
 
 
 def test_divergence_of_a_linear_network_is_data_with_theorem_terms_too():
@@ -245,8 +275,9 @@ def test_evaluation_uses_all_test_images_at_the_end_only():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_a_step_in_the_memory_of_the_one_before():
+    import resource  # not on every system
+
     training.keep_freed_memory()
     spec = VGGSpec(norm="batchnorm", width=1 / 4, data="synthetic", train_images=4_000)
     model, images = vgg(spec).train(), data.load_images("synthetic")
