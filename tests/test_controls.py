@@ -180,6 +180,11 @@ def test_tf32_rounds_the_factors_of_every_product_and_nothing_else(layer, multip
     assert (layer(x) - z).abs().max() > 1e-4, "outside, products are float32's"
 
 
+def test_a_product_that_has_no_tf32_is_not_made_unseen():
+    with controls._arithmetic("tf32", "cpu"), pytest.raises(NotImplementedError, match="bmm.*no TF32"):
+        torch.ones(2, 3, 3) @ torch.ones(2, 3, 3)
+
+
 def test_resnet_starts_from_the_same_weights_whatever_the_norm():
     spec = SPEC.but(architecture="resnet", depth=8)
     one, other = resnet(spec), resnet(spec.but(norm="none"))
