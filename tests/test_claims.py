@@ -301,6 +301,17 @@ def test_claims_are_judged_at_every_width():
         np.testing.assert_allclose(np.sort(points[:, place]), np.sort(values))
 
 
+def test_what_the_book_says_of_widths_is_in_the_records():
+    curves = results.whole("width", "laptop")
+    assert all(curve.sizes["seed"] == 5 for curve in curves.values())
+    rows = questions.widths("laptop").set_index("claim").drop(columns="measured")
+    assert all(rows.loc[f"fig-4{panel}", "width 1"].endswith("]: reproduced") for panel in "abc")
+    assert all(text.endswith("not reproduced") for claim in ("prose-two-orders", "prose-early-a", "prose-early-b") for text in rows.loc[claim])
+    for quantity in ("loss band", "gradient change", "effective smoothness"):
+        for width in ("0.125", "0.25", "0.5", "1"):
+            assert 1 < 10 ** measures.log_ratio(quantity, f"none, {width}", f"batchnorm, {width}")(curves).mean() < 3
+
+
 def test_widths_without_records_have_no_table(monkeypatch):
     load = results.load
     monkeypatch.setattr(results, "load", lambda *place: dict(list(load(*place).items())[:1]))
