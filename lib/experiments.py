@@ -140,20 +140,13 @@ def _theorems(scale: str) -> Runs:
     }
 
 
-def _each_norm(scale: str, values: Iterable[float], field: str) -> Runs:
-    """VGG with and without BatchNorm at several values of one field of the spec."""
+def _each_norm(scale: str, values: Iterable[float], field: str, **changes) -> Runs:
+    """VGG with and without BatchNorm at several values of one field of the spec; labels are "norm, value"."""
     return {
-        f"{norm}, {value:g}": _small(scale, norm, **{field: value})
+        f"{norm}, {value:g}": _small(scale, norm, **{field: value}, **changes)
         for value in (tuple(values)[::2] if scale == "smoke" else values)
         for norm in ("none", "batchnorm")
     }
-
-
-def _widths(scale: str) -> Runs:
-    """From an eighth, the width of the other runs of 1,000 steps, to the paper's; labels are "norm, width"."""
-    widths = (1 / 16, 1 / 8) if scale == "smoke" else WIDTHS
-    often = {"landscape_every": _LANDSCAPE_OFTEN[scale], "shift_every": _LANDSCAPE_OFTEN[scale]}
-    return {f"{norm}, {width:g}": _small(scale, norm, width=width, **often) for width in widths for norm in ("none", "batchnorm")}
 
 
 def _controls(scale: str) -> Runs:
@@ -265,7 +258,13 @@ EXPERIMENTS = {
     "initialization": Experiment(
         "VGG from larger and smaller weights", lambda scale: _each_norm(scale, INIT_SCALES, "init_scale")
     ),
-    "width": Experiment("VGG from an eighth of its width to the whole", _widths, long=True),
+    "width": Experiment(
+        "VGG from an eighth of its width to the whole",
+        lambda scale: _each_norm(
+            scale, WIDTHS, "width", landscape_every=_LANDSCAPE_OFTEN[scale], shift_every=_LANDSCAPE_OFTEN[scale]
+        ),
+        long=True,
+    ),
     "resnet": Experiment("Loss landscape of a residual network", _resnets),
     "controls": Experiment("The landscape probe in other ways, VGG", _controls),
     "variants": Experiment("VGG under other answers to open questions", _variants),

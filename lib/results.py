@@ -106,10 +106,13 @@ def _described(runs: list[tuple[Spec, int]]) -> str:
     """Curves of one network, each a spec and its number of seeds, by what they share; of widths and numbers of seeds, the ends."""
     spec = runs[0][0]
     counts = [count for _, count in runs]
-    seeds = " to ".join(map(str, sorted({min(counts), max(counts)}))) + (" seed" if max(counts) == 1 else " seeds")
+    seeds = f"{_ends(counts)} seed{'s' if max(counts) > 1 else ''}"
     if isinstance(spec, VGGSpec):
         name = "VGG" if spec.architecture == "vgg" else f"ResNet-{spec.depth}"
-        widths = [one.width for one, _ in runs]
-        ends = " to ".join(f"{width:g}x" for width in sorted({min(widths), max(widths)}))
-        return f"{name} at {ends} width, {spec.steps:,} steps, {seeds}, {DESCRIPTIONS[spec.data]}"
+        return f"{name} at {_ends([one.width for one, _ in runs], 'x')} width, {spec.steps:,} steps, {seeds}, {DESCRIPTIONS[spec.data]}"
     return f"{spec.layers} layers of {spec.dim}x{spec.dim}, {spec.steps:,} steps, {seeds}, generated Gaussian data"
+
+
+def _ends(values: list[float], unit: str = "") -> str:
+    """The smallest and the largest of values, or the one that they are."""
+    return " to ".join(f"{value:g}{unit}" for value in sorted({min(values), max(values)}))

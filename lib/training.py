@@ -46,7 +46,7 @@ def check_device(device: str) -> None:
 def keep_freed_memory() -> None:
     """From now on glibc keeps what is freed for the next tensor; elsewhere nothing happens.
 
-    It would hand large blocks back to the system, and get them again page by page, which takes longer than a normalization's arithmetic.
+    It would hand large blocks back to the system, and get them again page by page, which costs time.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no such function, or no C library to ask
         option = ctypes.CDLL(None).mallopt
