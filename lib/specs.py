@@ -9,23 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.errors import UsageError, check_choice, check_number
 
-NORMS = ("none", "batchnorm", "noisy", "l1", "l2", "linf")
+if TYPE_CHECKING:  # a spec is made without it
+    import xarray as xr
+
+NORMS = ("none", "batchnorm", "noisy", "l1", "l2", "linf", "layernorm", "groupnorm", "instancenorm", "weightnorm")
+#: Those that `lib.models.linear` has, beside "none".
+LINEAR_NORMS = ("batchnorm", "l1", "l2", "linf")
+ACTIVATIONS = ("relu", "elu", "selu")
+INITIALIZATIONS = ("uniform", "normal")
 DATA = ("cifar10", "cifar10-jpeg", "synthetic")
+DESCRIPTIONS = {
+    "cifar10": "CIFAR-10",
+    "cifar10-jpeg": "CIFAR-10, JPEG re-encoded",
+    "synthetic": "embedded procedural images (not CIFAR-10)",
+}
 PRECISIONS = ("float32", "float64", "bfloat16")
 PLACEMENTS = ("before", "after")
 LP_NORMS = ("l1", "l2", "linf")
 LP_FORMULAS = ("unit", "sum", "sample")
-RESNET_BLOCKS = {8: 1, 14: 2, 20: 3}  # blocks a stage, by depth
-VGG_PLANS = {
-    # Width multipliers of 64 channels; "M" halves the image. VGG-A of Simonyan and
-    # Zisserman, and a shallow relative that trains in seconds.
-    11: (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M"),
-    7: (1, "M", 2, "M", 4, "M", 8, "M"),
-}
+#: The depths that `lib.models.images` has tables for, by architecture.
+DEPTHS = {"vgg": (7, 11, 13, 16, 19), "resnet": (8, 14, 20)}
 
 #: Multiples of the step size at which appendix A.2.2 probes VGG: it names the ends, not the points.
 VGG_LENGTHS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
@@ -33,13 +40,53 @@ VGG_LENGTHS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 LINEAR_LENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 6.0, 10.0, 20.0, 30.0)
 
 
-def _check_lengths(lengths: tuple[float, ...]) -> None:
+def _number(default: float, low: float, high: float, *, low_open: bool = False, later: bool = False) -> Any:
+    """A field in [low, high], or (low, high]; whole if its default is. Older records do not have a `later` one."""
+    rule = {"low": low, "high": high, "low_open": low_open, "integer": isinstance(default, int)}
+    return field(default=default, metadata={"number": rule, "later": later})
+
+
+def _choice(default: Any, allowed: tuple, *, later: bool = False) -> Any:
+    """A field that is one of `allowed`."""
+    return field(default=default, metadata={"choice": allowed, "later": later})
+
+
+def _cadence(default: int = 0, *, later: bool = False) -> Any:
+    """A field that says every how many steps something is measured; 0 is never."""
+    return _number(default, 0, 10_000_000, later=later)
+
+
+def _lengths(default: tuple[float, ...]) -> Any:
+    """A field of multiples of the step size, which increase."""
+    return field(default=default, metadata={"lengths": True})
+
+
+def _check_fields(spec: Any) -> None:
+    """Raise `UsageError` unless every field is within its range, and give it the plain type of its default.
+
+    So 1, 1.0 and NumPy's float64 1 are one spec with one hash.
+    """
+    for one in fields(spec):
+        value, kind = getattr(spec, one.name), type(one.default)
+        if "number" in one.metadata:
+            check_number(one.name, value, **one.metadata["number"])
+        elif "choice" in one.metadata:
+            check_choice(one.name, value, one.metadata["choice"])
+        elif "lengths" in one.metadata:
+            _check_lengths(one.name, value)
+        if kind in (bool, int, float):
+            object.__setattr__(spec, one.name, kind(value))
+        elif kind is tuple:
+            object.__setattr__(spec, one.name, tuple(map(float, value)))
+
+
+def _check_lengths(name: str, lengths: tuple[float, ...]) -> None:
     if len(lengths) == 0:
-        raise UsageError("step_lengths is empty, but must hold at least one multiple of the step size.")
+        raise UsageError(f"{name} is empty, but must hold at least one multiple of the step size.")
     for length in lengths:
-        check_number("step_lengths", length, 0, 1e4, low_open=True)
+        check_number(name, length, 0, 1e4, low_open=True)
     if list(lengths) != sorted(set(lengths)):
-        raise UsageError(f"step_lengths is {lengths!r}, but must increase strictly; sort it.")
+        raise UsageError(f"{name} is {lengths!r}, but must increase strictly; sort it.")
 
 
 def _check_theorem(spec: Spec) -> None:
@@ -53,19 +100,18 @@ class Noise:
 
     `r_sigma` is a standard deviation: the paper writes N(sigma, r_sigma) and does
     not say whether it means a deviation or a variance.
+
+        >>> Noise().scaled(2)
+        Noise(n_mu=1.0, n_sigma=1.5, r_mu=0.2, r_sigma=0.2)
     """
 
-    n_mu: float = 0.5
-    n_sigma: float = 1.25
-    r_mu: float = 0.1
-    r_sigma: float = 0.1
+    n_mu: float = _number(0.5, 0, 100)
+    n_sigma: float = _number(1.25, 1, 100)
+    r_mu: float = _number(0.1, 0, 100)
+    r_sigma: float = _number(0.1, 0, 100)
 
     def __post_init__(self) -> None:
-        check_number("n_mu", self.n_mu, 0, 100)
-        check_number("n_sigma", self.n_sigma, 1, 100)
-        check_number("r_mu", self.r_mu, 0, 100)
-        check_number("r_sigma", self.r_sigma, 0, 100)
-        _settle(self)
+        _check_fields(self)
 
     def scaled(self, strength: float) -> Noise:
         """All four deviations from the identity, multiplied by `strength` (1 is the paper's)."""
@@ -78,20 +124,8 @@ class Noise:
         )
 
 
-def _settle(spec: Any) -> None:
-    """Give every field the plain type of its default, so that 1, 1.0 and NumPy's float64 1 are one spec with one hash."""
-    for one in fields(spec):
-        value, kind = getattr(spec, one.name), type(one.default)
-        if kind in (bool, int, float):
-            object.__setattr__(spec, one.name, kind(value))
-        elif kind is tuple:
-            object.__setattr__(spec, one.name, tuple(map(float, value)))
-
-
 class _Spec:
     """What both specs share: canonical form, identity, variation."""
-
-    _later: tuple[str, ...] = ()  # fields that older records do not have
 
     def canonical(self) -> str:
         """JSON with sorted keys: the text that is hashed and stored with the record.
@@ -100,7 +134,7 @@ class _Spec:
         """
         values = {"network": self.network, **asdict(self)}
         for one in fields(self):
-            if one.name in self._later and values[one.name] == one.default:
+            if one.metadata.get("later") and values[one.name] == one.default:
                 del values[one.name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
@@ -115,99 +149,106 @@ class _Spec:
 
 
 @dataclass(frozen=True)
-class VGGSpec(_Spec):
-    """A VGG on 32x32 images trained with plain SGD (appendix A.1, item 1).
+class ImageSpec(_Spec):
+    """A network for 32x32 images, a VGG or a ResNet, trained with plain SGD (appendix A.1, item 1).
 
     Cadences are in steps; 0 switches a measurement off. Activations are those of
     `units` randomly chosen units of each normalized layer, before the ReLU. "bfloat16" trains
     with float32 weights and bfloat16 arithmetic (autocast), whose error of a per cent is too coarse for a probe.
+
+        >>> ImageSpec(norm="batchnorm").but(width=0.5, seed=1).depth
+        11
+        >>> ImageSpec(depth=12)
+        Traceback (most recent call last):
+        lib.errors.UsageError: depth is 12, but must be one of: 7, 11, 13, 16, 19.
     """
 
-    norm: str = "none"
-    noise_without_norm: bool = False  # Algorithm 1 on the un-normalized network (section 2.1)
+    norm: str = _choice("none", NORMS)
+    noise_without_norm: bool = _choice(False, (True, False))  # Algorithm 1 on the un-normalized network (section 2.1)
     noise: Noise = field(default_factory=Noise)
-    width: float = 1.0  # multiplies the channels of VGG-A
-    depth: int = 11
-    data: str = "cifar10"
-    train_images: int = 50_000
-    augment: bool = False
-    step_size: float = 0.1
-    batch_size: int = 128
-    steps: int = 15_000
-    seed: int = 0
-    precision: str = "float32"
-    step_lengths: tuple[float, ...] = VGG_LENGTHS
-    landscape_every: int = 0
-    shift_every: int = 0
-    moments_every: int = 0
-    histogram_every: int = 0
-    units: int = 3
-    eval_every: int = 0
-    eval_images: int = 2_000  # of the training and of the test set; the last evaluation uses all test images
-    theorem_every: int = 0  # terms of Theorems 4.1 and 4.2, with BatchNorm only
-    controls_every: int = 0  # `lib.controls`: the landscape probed in other ways
-    precision_every: int = 0  # the landscape probe's error by precision, without noise only
-    architecture: str = "vgg"  # or "resnet": same loop, its own network
-    placement: str = "before"  # the norm stands before or after the ReLU
-    affine: bool = True  # whether gamma and beta are trained
-    init_scale: float = 1.0  # multiplies the initial weights
-    momentum: float = 0.0
-    norm_head: bool = True  # whether the hidden linear layers have norms, too
-    lp_formula: str = "unit"  # how `lib.norms.LpNorm` reads "the average of their l_p norm"
+    width: float = _number(1.0, 1 / 32, 4)  # multiplies the channels of the architecture
+    depth: int = 11  # one of `DEPTHS`
+    data: str = _choice("cifar10", DATA)
+    train_images: int = _number(50_000, 2, 50_000)  # and at least a batch
+    augment: bool = _choice(False, (True, False))
+    step_size: float = _number(0.1, 0, 100, low_open=True)
+    batch_size: int = _number(128, 2, 50_000)
+    steps: int = _number(15_000, 0, 10_000_000)
+    seed: int = _number(0, 0, 2**31 - 1)
+    precision: str = _choice("float32", PRECISIONS)
+    step_lengths: tuple[float, ...] = _lengths(VGG_LENGTHS)
+    landscape_every: int = _cadence()
+    shift_every: int = _cadence()
+    moments_every: int = _cadence()
+    histogram_every: int = _cadence()
+    units: int = _number(3, 1, 64)
+    eval_every: int = _cadence()
+    eval_images: int = _number(2_000, 1, 50_000)  # of the training and of the test set; at the end all test images
+    theorem_every: int = _cadence(later=True)  # terms of Theorems 4.1 and 4.2, with BatchNorm only
+    controls_every: int = _cadence(later=True)  # `lib.probes.controls`: the landscape probed in other ways
+    precision_every: int = _cadence(later=True)  # the landscape probe's error by precision, without noise only
+    architecture: str = _choice("vgg", tuple(DEPTHS), later=True)
+    placement: str = _choice("before", PLACEMENTS, later=True)  # the norm stands before or after the ReLU
+    affine: bool = _choice(True, (True, False), later=True)  # whether gamma and beta are trained
+    init_scale: float = _number(1.0, 0, 1_000, low_open=True, later=True)  # multiplies the initial weights
+    momentum: float = _number(0.0, 0, 0.999, later=True)
+    norm_head: bool = _choice(True, (True, False), later=True)  # whether the hidden linear layers have norms, too
+    lp_formula: str = _choice("unit", LP_FORMULAS, later=True)  # how `lib.norms.LpNorm` reads "average l_p norm"
+    # In the first `early_steps` steps the landscape and the covariate shift are probed `early_times` as often.
+    early_steps: int = _number(0, 0, 10_000_000, later=True)
+    early_times: int = _number(1, 1, 1_000, later=True)
+    gradients_every: int = _cadence(later=True)  # length of each layer's gradient and weights
+    activation: str = _choice("relu", ACTIVATIONS, later=True)  # the non-linearity (section 5)
 
-    network = "vgg"
-    _later = (
-        "theorem_every", "controls_every", "precision_every", "architecture", "placement", "affine", "init_scale",
-        "momentum", "norm_head", "lp_formula",
-    )  # fmt: skip
+    network = "vgg"  # older than the other architectures, and part of every record's name
 
     def __post_init__(self) -> None:
-        check_choice("norm", self.norm, NORMS)
-        check_choice("data", self.data, DATA)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_choice("architecture", self.architecture, ("vgg", "resnet"))
-        check_choice("depth", self.depth, VGG_PLANS if self.architecture == "vgg" else RESNET_BLOCKS)
-        check_choice("placement", self.placement, PLACEMENTS)
-        for name in ("noise_without_norm", "augment", "affine", "norm_head"):
-            check_choice(name, getattr(self, name), (True, False))
+        _check_fields(self)
+        check_choice("depth", self.depth, DEPTHS[self.architecture])
+        check_number("train_images", self.train_images, self.batch_size, 50_000)
         if not isinstance(self.noise, Noise):
             raise UsageError(f"noise is {self.noise!r}, but must be a Noise; use Noise(r_sigma=0.2), for example.")
-        check_choice("lp_formula", self.lp_formula, LP_FORMULAS if self.norm in LP_NORMS else ("unit",))
-        check_number("init_scale", self.init_scale, 0, 1_000, low_open=True)
-        check_number("momentum", self.momentum, 0, 0.999)
-        check_number("width", self.width, 1 / 32, 4)
-        check_number("batch_size", self.batch_size, 2, 50_000, integer=True)
-        check_number("train_images", self.train_images, self.batch_size, 50_000, integer=True)
-        check_number("step_size", self.step_size, 0, 100, low_open=True)
-        check_number("steps", self.steps, 0, 10_000_000, integer=True)
-        check_number("seed", self.seed, 0, 2**31 - 1, integer=True)
-        check_number("units", self.units, 1, 64, integer=True)
-        check_number("eval_images", self.eval_images, 1, 50_000, integer=True)
-        for name in ("landscape_every", "shift_every", "moments_every", "histogram_every", "eval_every",
-                     "theorem_every", "controls_every", "precision_every"):
-            check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
-        _check_lengths(self.step_lengths)
+        if self.norm not in LP_NORMS:
+            check_choice("lp_formula", self.lp_formula, ("unit",))
+        if (self.early_times > 1) != (self.early_steps > 0):
+            raise UsageError("early_steps and early_times go together; give both, or leave them at 0 and 1.")
+        for name in ("landscape_every", "shift_every"):
+            if getattr(self, name) % self.early_times:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}, but must be a multiple of early_times ({self.early_times})."
+                )
         _check_theorem(self)
-        layered = ("shift_every", "moments_every", "histogram_every", "theorem_every")
+        layered = ("shift_every", "moments_every", "histogram_every", "theorem_every", "gradients_every")
         probes = (*layered, "landscape_every", "controls_every", "precision_every")
         if self.precision == "bfloat16":
             self._check_off(probes, "with precision 'bfloat16': probe in 'float32'")
-            check_choice("norm with precision 'bfloat16'", self.norm, tuple(norm for norm in NORMS if norm not in LP_NORMS))
+            check_choice(
+                "norm with precision 'bfloat16'", self.norm, tuple(norm for norm in NORMS if norm not in LP_NORMS)
+            )
         if not self.norm_head:
             self._check_off(("theorem_every",), "with norm_head False: the terms are taken at every layer's norm")
         if self.architecture == "resnet":
             self._check_off(layered, "with architecture 'resnet': it needs a chain of layers, a 'vgg'")
             check_choice("norm_head", self.norm_head, (True,))  # its head is a single linear map
+            check_choice("activation", self.activation, ("relu",))
+            check_choice("norm", self.norm, tuple(norm for norm in NORMS if norm != "weightnorm"))
             check_choice("placement", self.placement, ("before",))
             if self.noise_without_norm:
-                raise UsageError("noise_without_norm is True, but must be False with architecture 'resnet'; use a 'vgg'.")
+                raise UsageError(
+                    "noise_without_norm is True, but must be False with architecture 'resnet'; use a 'vgg'."
+                )
+        if self.norm == "weightnorm":
+            self._check_off(
+                ("shift_every", "gradients_every"), "with norm 'weightnorm': a weight is no parameter there"
+            )
+        if self.norm == "instancenorm" and self.norm_head:
+            raise UsageError(
+                "norm_head is True, but must be False with norm 'instancenorm': a linear layer has no positions."
+            )
         if self.norm not in ("none", "batchnorm") or self.noise_without_norm:
             self._check_off(("controls_every", "precision_every"), "but with norm 'none' or 'batchnorm'")
         if self.noise_without_norm and self.norm != "none":
-            raise UsageError(
-                f"noise_without_norm goes with norm 'none', not {self.norm!r}; use norm 'noisy'."
-            )
-        _settle(self)
+            raise UsageError(f"noise_without_norm goes with norm 'none', not {self.norm!r}; use norm 'noisy'.")
 
     def _check_off(self, cadences: tuple[str, ...], when: str) -> None:
         for name in cadences:
@@ -224,49 +265,55 @@ class VGGSpec(_Spec):
 class LinearSpec(_Spec):
     """Deep linear networks trained by full-batch gradient descent (appendix A.1, item 2).
 
-    All `seeds` are trained side by side: seed s draws the data, A and the weights.
-    `gamma` is the fixed scale after each normalization; there is no shift.
+    All `seeds` are trained side by side: seed s draws the data, A and the weights. `gamma` is the fixed scale after
+    each normalization; there is no shift. With `affine`, it is where trained scales start, and there are trained
+    shifts, which start at 0.
+
+        >>> LinearSpec().hash  # the same for ever: records are called after it
+        '7d05cbaf6e5b'
     """
 
-    norm: str = "none"
-    layers: int = 25
-    dim: int = 10
-    samples: int = 1_000
-    step_size: float = 1e-6
-    steps: int = 10_000
-    seeds: int = 5
-    gamma: float = 1.0
-    step_lengths: tuple[float, ...] = LINEAR_LENGTHS
-    landscape_every: int = 50
-    shift_every: int = 50
-    histogram_every: int = 0
-    theorem_every: int = 0  # terms of Theorems 4.1 and 4.2, with BatchNorm only
+    norm: str = _choice("none", ("none", *LINEAR_NORMS))
+    layers: int = _number(25, 1, 1_000)
+    dim: int = _number(10, 1, 1_000)
+    samples: int = _number(1_000, 2, 1_000_000)  # and more than `dim`
+    step_size: float = _number(1e-6, 0, 1, low_open=True)
+    steps: int = _number(10_000, 0, 10_000_000)
+    seeds: int = _number(5, 1, 1_000)
+    gamma: float = _number(1.0, 0, 100, low_open=True)
+    step_lengths: tuple[float, ...] = _lengths(LINEAR_LENGTHS)
+    landscape_every: int = _cadence(50)
+    shift_every: int = _cadence(50)
+    histogram_every: int = _cadence()
+    theorem_every: int = _cadence(later=True)  # terms of Theorems 4.1 and 4.2, with BatchNorm only
+    modes_every: int = _cadence(later=True)  # singular values of the network from end to end
+    initialization: str = _choice("uniform", INITIALIZATIONS, later=True)  # which of Glorot's two distributions
+    norm_last: bool = _choice(False, (True, False), later=True)  # whether a norm follows the last layer, too
+    affine: bool = _choice(False, (True, False), later=True)  # whether gamma and beta are trained
 
     network = "deep_linear"
-    _later = ("theorem_every",)
 
     def __post_init__(self) -> None:
-        check_choice("norm", self.norm, [norm for norm in NORMS if norm != "noisy"])
-        check_number("layers", self.layers, 1, 1_000, integer=True)
-        check_number("dim", self.dim, 1, 1_000, integer=True)
-        check_number("samples", self.samples, self.dim + 1, 1_000_000, integer=True)
-        check_number("step_size", self.step_size, 0, 1, low_open=True)
-        check_number("steps", self.steps, 0, 10_000_000, integer=True)
-        check_number("seeds", self.seeds, 1, 1_000, integer=True)
-        check_number("gamma", self.gamma, 0, 100, low_open=True)
-        for name in ("landscape_every", "shift_every", "histogram_every", "theorem_every"):
-            check_number(name, getattr(self, name), 0, 10_000_000, integer=True)
-        _check_lengths(self.step_lengths)
+        _check_fields(self)
+        check_number("samples", self.samples, self.dim + 1, 1_000_000)
+        if self.norm == "none" and (self.norm_last or self.affine):
+            raise UsageError("norm is 'none', but norm_last and affine are about a norm; leave them out, or name one.")
+        if self.theorem_every and (self.norm_last or self.affine):
+            raise UsageError("theorem_every goes with fixed scales and no norm after the last layer; set it to 0.")
         _check_theorem(self)
-        _settle(self)
 
 
-Spec = VGGSpec | LinearSpec
+Spec = ImageSpec | LinearSpec
 
 
 def from_canonical(text: str) -> Spec:
-    """The spec whose canonical form is `text`; raises `UsageError` if it is not one."""
-    kinds = {"vgg": VGGSpec, "deep_linear": LinearSpec}
+    """The spec whose canonical form is `text`; raises `UsageError` if it is not one.
+
+    >>> spec = LinearSpec(norm="batchnorm", layers=3)
+    >>> from_canonical(spec.canonical()) == spec
+    True
+    """
+    kinds = {"vgg": ImageSpec, "deep_linear": LinearSpec}
     try:
         values = json.loads(text)
         network = values.pop("network", None)
@@ -275,5 +322,14 @@ def from_canonical(text: str) -> Spec:
         if "noise" in values:
             values["noise"] = Noise(**values["noise"])
         return kinds[network](**values)
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise UsageError(f"{text[:60]!r} is not a spec ({error}); give one as `spec.canonical()` writes it.") from error
+    except UsageError:
+        raise
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError, OverflowError) as error:
+        raise UsageError(
+            f"{str(text)[:60]!r} is not a spec ({error}); give one as `spec.canonical()` writes it."
+        ) from error
+
+
+def spec_of(curve: xr.Dataset) -> Spec:
+    """The spec of a record (or of a curve, which is one); raises `UsageError` if its attribute "spec" is not one."""
+    return from_canonical(curve.attrs["spec"])

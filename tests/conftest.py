@@ -28,6 +28,8 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
+from readable_nbval import pytest_itemcollected  # noqa: E402, F401
+
 HEADER = """\
 ---
 kernelspec:
@@ -54,12 +56,13 @@ def small_book():
     It takes the folder and, by stem, the Markdown after each chapter's
     parameters cell; the first chapter is the landing page.
     """
-    from lib import assets
+    from lib.build import assets
 
     def write(root: Path, **chapters: str) -> Path:
         shutil.copytree(ROOT / "book" / "_assets", root / "book" / "_assets")
         shutil.copy(ROOT / "book" / "references.bib", root / "book")
-        shutil.copy(ROOT / "_config.yml", root)
+        for name in ("_config.yml", "CITATION.cff", "LICENSE"):
+            shutil.copy(ROOT / name, root)
         (root / "lib").mkdir()
         (root / "lib" / "thing.py").write_text("SIZE = 3\n")
         vendored = assets.vendor(ROOT)
@@ -79,14 +82,40 @@ def small_book():
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A folder with empty stores of records: cached in `records`, committed in `committed`."""
-    from lib import records, results
-
-    def forget():
-        results._load.cache_clear()
-        results._record.cache_clear()
+    from lib import records
+    from lib.paper import results
 
     monkeypatch.setattr(records, "CACHE", tmp_path / "records")
     monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
-    forget()
+    results.forget()
     yield tmp_path
-    forget()
+    results.forget()
+
+
+@pytest.fixture(scope="session")
+def shut_out():
+    """A function of a browser: what axe-core finds on its page, or a part of it, that is graver than minor, and where.
+
+    A test that asks for it is skipped where npm cannot install axe-core.
+    """
+    from lib.build import assets
+
+    path = assets.axe(ROOT)
+    if path is None:
+        pytest.skip("axe-core is not here, and npm cannot install it")
+    axe = path.read_text()
+
+    def find(driver, part: str = "document") -> list[str]:
+        driver.execute_script(axe)
+        found = driver.execute_async_script(
+            f"const done = arguments[0]; axe.run({part}).then((r) => done(r.violations), (e) => done(String(e)))"
+        )
+        assert isinstance(found, list), found
+        return [
+            f"{one['impact']} {one['id']}: {node['html'][:150]} {node['failureSummary'][:200]}"
+            for one in found
+            if one["impact"] != "minor"
+            for node in one["nodes"]
+        ]
+
+    return find

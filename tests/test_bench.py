@@ -9,15 +9,16 @@ import torch
 from scipy.stats import ks_2samp
 from torch.nn import functional as F
 
-from lib import bench, linear, plain, probes
+from lib import probes
+from lib.bench import bench, peers, plain
 from lib.cli import main
 from lib.data import gaussian_regression, load_images
 from lib.errors import Failure
-from lib.models import deep_linear, vgg
-from lib.norms import ActivationNoise, LpNorm
-from lib.specs import LinearSpec, Noise, VGGSpec
+from lib.models import deep_linear, moments, vgg
+from lib.norms import ActivationNoise
+from lib.specs import ImageSpec, LinearSpec, Noise
 
-SPEC = VGGSpec(norm="batchnorm", width=1 / 16, depth=7, precision="float64", train_images=64, batch_size=16)
+SPEC = ImageSpec(norm="batchnorm", width=1 / 16, depth=7, precision="float64", train_images=64, batch_size=16)
 
 
 @pytest.fixture
@@ -26,39 +27,33 @@ def network():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 3, 32, 32, generator=generator, dtype=torch.float64)
     y = torch.randint(0, 10, (16,), generator=generator)
-    return model, x, y, probes.gradients(model, F.cross_entropy, x, y)[1]
+    return model, x, y
 
 
 def test_plain_probes_find_the_same(network):
-    model, x, y, grads = network
-    noise = probes.NoiseState(model)
-    losses, changes = probes.landscape(model, F.cross_entropy, x, y, grads, noise, 0.1, bench.LENGTHS)
+    model, x, y = network
+    point = probes.Point.at(model, F.cross_entropy, x, y, 0.1)
+    found = probes.landscape(point, bench.LENGTHS)
     usual = plain.landscape(model, F.cross_entropy, x, y, 0.1, bench.LENGTHS)
-    np.testing.assert_allclose([losses.numpy(), changes.numpy()], usual, rtol=1e-9)
-    l2, _ = probes.covariate_shift(model, F.cross_entropy, x, y, grads, noise, 0.1)
+    np.testing.assert_allclose([found["landscape_loss"].numpy(), found["grad_change"].numpy()], usual, rtol=1e-9)
+    l2 = probes.covariate_shift(point)["shift_l2"]
     np.testing.assert_allclose(l2[1:].numpy(), plain.covariate_shift(model, F.cross_entropy, x, y, 0.1), rtol=1e-8)
 
 
 def test_plain_linear_probes_find_the_same():
     spec = LinearSpec(norm="batchnorm", layers=5, dim=4, samples=40, seeds=1, step_lengths=bench.LENGTHS)
-    problem = linear.LinearProblem(spec)
+    problem = moments.LinearProblem(spec)
     model, (x, y) = deep_linear(spec, 0), gaussian_regression(0, spec.samples, spec.dim)
 
     def squared(z, y):
         return (z - y).square().sum()
 
-    losses, changes, _ = linear.landscape(problem, problem.weights, problem.gradient(problem.weights)[1])
+    losses, changes, _ = moments.landscape(problem, problem.weights, problem.gradient(problem.weights)[1])
     usual = plain.landscape(model, squared, x, y, spec.step_size, spec.step_lengths)
     np.testing.assert_allclose([losses[:, 0].numpy(), changes[:, 0].numpy()], usual, rtol=1e-6)
     gradients, found = bench._functional_landscape(model, squared, x, y, spec)()
     np.testing.assert_allclose(found.numpy(), usual[0], rtol=1e-9)
     assert gradients.keys() == dict(model.named_parameters()).keys()
-
-
-@pytest.mark.parametrize("p", [1, 2, float("inf")])
-def test_plain_norm_is_the_same_layer(p):
-    y = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(LpNorm(3, p).double()(y), plain.LpNorm(3, p).double()(y))
 
 
 def test_plain_noise_is_as_strong():
@@ -80,9 +75,27 @@ def test_plain_loop_trains():
 def test_every_item_runs(monkeypatch):
     monkeypatch.setattr(bench, "WIDTH", 1 / 32)
     monkeypatch.setattr(bench, "available", lambda: "synthetic")
-    for item in itertools.chain(bench._linear_items("cpu"), bench._vgg_items("cpu", steps=1)):
+    named = []
+    for item in itertools.chain(
+        bench._linear_items("cpu"), bench._vgg_items("cpu", steps=1), bench._cost_items("cpu", steps=1)
+    ):
         item.ours()
         item.plain()
+        named.append((item.name, item.against))
+    assert len(set(named)) == len(named)  # no row twice
+
+
+def test_runs_side_by_side_have_a_thread_each(monkeypatch):
+    monkeypatch.setattr(bench, "WIDTH", 1 / 32)
+    usual = torch.get_num_threads()
+    (item,) = bench._side_by_side("cpu", steps=1)  # exhausted: its processes have ended
+    assert (item.per_ours, item.per_plain) == (2, 1) and torch.get_num_threads() == usual
+    items = bench._side_by_side("cpu", steps=1)
+    item = next(items)
+    item.ours(), item.plain()
+    assert torch.get_num_threads() == 2
+    items.close()
+    assert torch.get_num_threads() == usual
 
 
 def test_comparison_is_a_ratio_by_round(monkeypatch):
@@ -104,7 +117,11 @@ def test_comparison_is_a_ratio_by_round(monkeypatch):
     row = bench.compare(item, "cpu", 3, {torch.float32: 1e12})
     assert calls == {"ours": 1 + 1 + 9, "plain": 1 + 1 + 3}
     assert row["milliseconds"] == pytest.approx(5) and row["plain_milliseconds"] == pytest.approx(120)
-    assert row["ratio"] == pytest.approx(12) and row["high"] == pytest.approx(18) and row["bound_milliseconds"] == pytest.approx(2)
+    assert (
+        row["ratio"] == pytest.approx(12)
+        and row["high"] == pytest.approx(18)
+        and row["bound_milliseconds"] == pytest.approx(2)
+    )
 
 
 def test_saved_bytes_are_the_tensors_kept():
@@ -116,6 +133,8 @@ def test_command_prints_and_keeps_everything(tmp_path, monkeypatch, capsys):
     items = (bench.Item("a", "b", lambda: None, lambda: None),)
     monkeypatch.setattr(bench, "_linear_items", lambda device: items)
     monkeypatch.setattr(bench, "_vgg_items", lambda device: ())
+    monkeypatch.setattr(bench, "_cost_items", lambda device: ())
+    monkeypatch.setattr(bench, "_side_by_side", lambda device: ())
     row = {"what": "w", "axis": "width", "value": 1, "milliseconds": 1.0, "megabytes": 2.0}
     monkeypatch.setattr(bench, "growth", lambda device: [row])
     monkeypatch.setattr(bench, "matrix_rate", lambda dtype, device: 1e12)
@@ -132,3 +151,24 @@ def test_command_prints_and_keeps_everything(tmp_path, monkeypatch, capsys):
 def test_kept_benchmark_reads():
     result = bench.read()
     assert bench.machine(result) and len(bench.table(result)) == len(result["items"]) > 20
+
+
+def test_peers_that_are_not_installed_say_so(monkeypatch):
+    def missing(library):
+        raise peers.PackageNotFoundError(library)
+
+    monkeypatch.setattr(peers, "version", missing)
+    monkeypatch.setattr(peers, "_peers", lambda: [peers.Peer("other", "a", "b", lambda: 1.0, lambda: 1.0, "why")])
+    rows = peers.compare(1)
+    assert peers.table(rows).theirs.tolist() == ["not installed"]
+    monkeypatch.setattr(peers, "version", lambda library: "1.2")
+    row = peers.table(peers.compare(1)).iloc[0]
+    assert (row.library, row.theirs, row.ours, row.why) == ("other 1.2", "1", "1", "why")
+
+
+def test_kept_peers_agree_where_they_measure_the_same():
+    rows = peers.read()
+    assert {row["library"] for row in rows} == {"curvlinops-for-pytorch", "pyhessian", "loss-landscapes"}
+    for row in rows:
+        agree = row["theirs"] == pytest.approx(row["ours"], rel=1e-2)
+        assert agree == row["why"].startswith("the same"), row

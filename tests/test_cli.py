@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib import cli, experiments, records, sweeps, training
+from lib import cli, records
 from lib.errors import Failure
-from lib.specs import VGGSpec
+from lib.paper import experiments
+from lib.runs import sweeps, training
+from lib.specs import ImageSpec, spec_of
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,17 @@ def test_record_makes_one_seed_of_everything_first(store, monkeypatch):
     asked = []
     monkeypatch.setattr(sweeps, "ensure", lambda needed, *_: asked.extend(needed))
     cli.main(["record", "--device", "cpu"])
-    seeds = [spec.seed for spec in asked if isinstance(spec, VGGSpec)]
+    seeds = [spec.seed for spec in asked if isinstance(spec, ImageSpec)]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
     assert asked[:2] == [group[0] for group in experiments.specs("fig-4", "paper").values()]
     # Every network of the paper's VGG figures, and what it measures there.
-    figures = {name for name in experiments.EXPERIMENTS if name.startswith("fig-") and "linear" not in name and name not in ("fig-9", "fig-10", "fig-13")}
+    figures = {
+        name
+        for name in experiments.EXPERIMENTS
+        if name.startswith("fig-")
+        and not name.endswith(("linear", "farther"))
+        and name not in ("fig-9", "fig-10", "fig-13")
+    }
     assert set(experiments.unique(figures, "paper")) <= set(asked)
 
 
@@ -102,10 +110,20 @@ def test_record_takes_what_is_cached(store, capsys):
 
 def test_what_record_makes_at_paper_scale_runs_when_small():
     small = {
-        "width": 1 / 32, "data": "synthetic", "train_images": 64, "batch_size": 16, "steps": 3, "eval_images": 20, "step_lengths": (1.0,),
-    }  # fmt: skip
+        "width": 1 / 32,
+        "data": "synthetic",
+        "train_images": 64,
+        "batch_size": 16,
+        "steps": 3,
+        "eval_images": 20,
+        "step_lengths": (1.0,),
+    }
     default = inspect.signature(cli.record).parameters["experiments"].default
-    specs = {spec.but(**small) for spec in experiments.unique(default, "paper") if isinstance(spec, VGGSpec) and not spec.seed}
+    specs = {
+        spec.but(**small)
+        for spec in experiments.unique(default, "paper")
+        if isinstance(spec, ImageSpec) and not spec.seed
+    }
     assert len(specs) > 10
     for spec in specs:
         assert np.isfinite(training.run(spec).loss).all(), spec
@@ -116,11 +134,31 @@ def test_verify_names_stale_records(store, capsys):
     path = sorted((store / "committed").glob("*.nc"))[0]
     record = records.read(path)
     record["loss"] = record.loss * 1.01
-    records._write(record, path)
+    records.write(record, path)
+    (path.parent / records.SUMS).unlink()  # or its sum would have told
     capsys.readouterr()
     assert cli.main(["verify"]) == 1
     said = capsys.readouterr()
     assert "STALE" in said.out and path.name in said.err
+
+
+def test_verify_says_which_records_it_could_not_check(store, monkeypatch, capsys):
+    from lib.runs import making
+
+    cli.main(["record", "fig-9", "--scale", "smoke", "--device", "cpu"])
+    first = sorted((store / "committed").glob("*.nc"))[0].name
+
+    def verify(record, steps, device):
+        if records.file_name(spec_of(record)) == first:
+            raise Failure("there are no such images here")
+        return 0.0, steps
+
+    monkeypatch.setattr(making, "verify", verify)
+    capsys.readouterr()
+    assert cli.main(["verify"]) == 0
+    said = capsys.readouterr().out
+    assert f"NOT CHECKED {first}: there are no such images here" in said
+    assert said.count("ok  ") == 1 and "1 records were not checked" in said
 
 
 def test_failures_exit_1_and_interrupts_130(monkeypatch, capsys):
@@ -138,11 +176,31 @@ def test_failures_exit_1_and_interrupts_130(monkeypatch, capsys):
 
 
 def test_claims_as_json(monkeypatch, capsys):
-    from lib import claims, ledger
+    from lib.paper import claims, ledger
+    from lib.theory import verdicts
 
     row = ledger.evaluate(claims.get("acc-bn"), "paper")
-    monkeypatch.setattr(ledger, "rows", lambda *_: [row])
+    monkeypatch.setattr(verdicts, "ledger_rows", lambda *_: [row])
     assert cli.main(["claims", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [row]
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps([row.entry()]))
     assert cli.main(["claims"]) == 0
     assert "not measured yet" in capsys.readouterr().out
+
+
+def test_the_ledger_is_printed_where_a_build_has_yet_to_make_records(monkeypatch, capsys):
+    from lib.paper import ledger, results
+    from lib.theory import verdicts
+
+    def evaluate(claim, *_):
+        if claim.experiment == "fig-10":
+            raise results.MissingRecords("gone")
+        return ledger.Row(claim, "partly", "laptop")
+
+    monkeypatch.setattr(ledger, "evaluate", evaluate)
+    monkeypatch.setattr(verdicts, "theory_rows", lambda *_: [])
+    assert cli.main(["claims"]) == 0
+    told = capsys.readouterr()
+    assert "not here: fig-10;" in told.err and "`make book SCALE=laptop`" in told.err
+    assert "not measured yet" in told.out
+    with pytest.raises(results.MissingRecords):
+        verdicts.ledger_rows("laptop")

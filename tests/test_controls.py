@@ -9,13 +9,16 @@ from curvlinops import HessianLinearOperator
 from torch import nn
 from torch.nn import functional as F
 
-from lib import controls, probes
+from lib import probes
+from lib.errors import UsageError
 from lib.models import resnet, vgg
 from lib.norms import EPS, BatchNorm
-from lib.specs import VGGSpec
+from lib.probes import controls, precision
+from lib.records import layout
+from lib.specs import ImageSpec
 
 LENGTHS = (0.5, 2.0)
-SPEC = VGGSpec(norm="batchnorm", width=1 / 32, depth=7, precision="float64", train_images=64, batch_size=8)
+SPEC = ImageSpec(norm="batchnorm", width=1 / 32, depth=7, precision="float64", train_images=64, batch_size=8)
 
 
 def images(seed=0):
@@ -47,12 +50,13 @@ def gradient(model, x, y):
 def measured():
     model, batch, fresh = network(), images(1), images(2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    _, grads = probes.gradients(model, F.cross_entropy, *batch)
-    model.load_state_dict(before)
-    found = controls.measure(model, F.cross_entropy, batch, fresh, grads, 0.1, LENGTHS, seed=3)
+    point = probes.Point.at(model, F.cross_entropy, *batch, 0.1)
+    found = controls.measure(point, fresh, LENGTHS, seed=3)
     after = model.state_dict()
     assert model.training and all(torch.equal(after[name], value) for name, value in before.items())
-    return model, batch, fresh, grads, found
+    found = {name.removeprefix("control_"): value for name, value in found.items()}
+    assert found.keys() == {*layout.CONTROLS_PER_LENGTH, *layout.CONTROLS_PER_STEP}
+    return model, batch, fresh, point.grads, found
 
 
 def test_each_control_by_deep_copies(measured):
@@ -81,7 +85,7 @@ def test_each_control_by_deep_copies(measured):
 def test_frozen_statistics_are_the_batchs_and_constant():
     model, (x, y) = network(), images(1)
     expected = copy.deepcopy(model)(x)
-    with controls.frozen_statistics(model, x):
+    with controls.frozen_statistics(probes.Point.at(model, F.cross_entropy, x, y, 0.1)):
         torch.testing.assert_close(model(x), expected)
         frozen = gradient(model, x, y)
         half = model(x[:4])  # no longer a function of the whole batch
@@ -92,7 +96,7 @@ def test_frozen_statistics_are_the_batchs_and_constant():
 def test_frozen_gradient_is_that_of_an_affine_layer():
     layer = nn.Sequential(BatchNorm(3).double())
     y = images(1)[0].flatten(1)[:, :3].requires_grad_()
-    with controls.frozen_statistics(layer, y):
+    with controls.frozen_statistics(probes.Point.at(layer, lambda z, _: z.sum(), y, None, 0.1)):
         (got,) = torch.autograd.grad((layer(y) ** 2).sum(), y)
     centred = y - y.mean(0)
     expected = 2 * centred / (y.var(0, correction=0) + EPS)
@@ -101,7 +105,7 @@ def test_frozen_gradient_is_that_of_an_affine_layer():
 
 def test_top_eigenvalue_is_the_hessians():
     model, (x, y) = network(), images(1)
-    got = controls.top_eigenvalue(model, F.cross_entropy, x, y, tolerance=1e-8)
+    got = controls.top_eigenvalue(probes.Point.at(model, F.cross_entropy, x, y, 0.1), tolerance=1e-8)
     small = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 10)).double()
     inputs = x.flatten(1)[:, :3]
     names = [name for name, _ in small.named_parameters()]
@@ -113,7 +117,8 @@ def test_top_eigenvalue_is_the_hessians():
 
     start = torch.cat([p.detach().flatten() for p in small.parameters()])
     exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, start))[-1].item()
-    assert controls.top_eigenvalue(small, F.cross_entropy, inputs, y, 1e-8) == pytest.approx(exact, rel=1e-6)
+    point = probes.Point.at(small, F.cross_entropy, inputs, y, 0.1)
+    assert controls.top_eigenvalue(point, 1e-8) == pytest.approx(exact, rel=1e-6)
     # The convolutional network against curvlinops, by powers of a vector.
     parameters = list(model.parameters())
     operator = HessianLinearOperator(model, nn.CrossEntropyLoss(), parameters, [(x, y)], check_deterministic=False)
@@ -131,16 +136,18 @@ def test_an_eigenvalue_that_lanczos_does_not_reach_is_nan():
     def loss(z, y):
         return (curvatures * z.square()).sum() / 2
 
-    assert controls.top_eigenvalue(model, loss, x, x, tolerance=1e-2) == pytest.approx(2, rel=1e-2)
-    assert math.isnan(controls.top_eigenvalue(model, loss, x, x, tolerance=1e-14))
+    point = probes.Point.at(model, loss, x, x, 0.1)
+    assert controls.top_eigenvalue(point, tolerance=1e-2) == pytest.approx(2, rel=1e-2)
+    assert math.isnan(controls.top_eigenvalue(point, tolerance=1e-14))
 
 
 def test_precision_errors_grow_with_coarseness():
     model, (x, y) = network(precision="float32", norm="none"), images(1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    errors = controls.precision_errors(model, F.cross_entropy, x.float(), y, 0.1, LENGTHS)
+    point = probes.Point.at(model, F.cross_entropy, x.float(), y, 0.1)
+    errors = {name.removeprefix("error_"): value for name, value in precision.precision_errors(point, LENGTHS).items()}
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
-    for name in controls.QUANTITIES:
+    for name in layout.COMPARED:
         single, tf32, half = errors[name]
         assert single.max() < 1e-2 and (single < half).all() and (single < tf32).all()
     single, tf32, half = sum(errors.values()).sum(1)  # one by one they are a matter of chance
@@ -149,30 +156,45 @@ def test_precision_errors_grow_with_coarseness():
 
 def test_tf32_keeps_ten_bits():
     ulp = 2.0**-10
-    given = [1, 1 + ulp, 1 + 0.49 * ulp, 1 + 0.5 * ulp, -1 - 0.5 * ulp, 2 - 0.5 * ulp, 3e-39, 0.0, math.inf, -math.inf, math.nan]
+    given = [
+        1,
+        1 + ulp,
+        1 + 0.49 * ulp,
+        1 + 0.5 * ulp,
+        -1 - 0.5 * ulp,
+        2 - 0.5 * ulp,
+        3e-39,
+        0.0,
+        math.inf,
+        -math.inf,
+        math.nan,
+    ]
     kept = [1, 1 + ulp, 1, 1 + ulp, -1 - ulp, 2, 3e-39, 0.0, math.inf, -math.inf, math.nan]
-    found = controls.to_tf32(torch.tensor(given))
+    found = precision.to_tf32(torch.tensor(given))
     torch.testing.assert_close(found, torch.tensor(kept), rtol=0, atol=1e-41, equal_nan=True)
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 2.0 ** torch.arange(-50, 50).repeat(10)
     mantissa, exponent = torch.frexp(values.double())  # in [1/2, 1): eleven bits with the leading one
     exact = torch.ldexp(torch.floor(mantissa.abs() * 2**11 + 0.5) / 2**11 * mantissa.sign(), exponent)
-    assert torch.equal(controls.to_tf32(values).double(), exact)
+    assert torch.equal(precision.to_tf32(values).double(), exact)
 
 
-@pytest.mark.parametrize("layer, multiply", [
-    (nn.Conv2d(3, 4, 3, padding=1), lambda x, w: F.conv2d(x, w, padding=1)),
-    (nn.Linear(32, 5), lambda x, w: x @ w.T),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer, multiply",
+    [
+        (nn.Conv2d(3, 4, 3, padding=1), lambda x, w: F.conv2d(x, w, padding=1)),
+        (nn.Linear(32, 5), lambda x, w: x @ w.T),
+    ],
+)
 def test_tf32_rounds_the_factors_of_every_product_and_nothing_else(layer, multiply):
     x = images()[0].float().requires_grad_()
     g = torch.randn(layer(x).shape, generator=torch.Generator().manual_seed(1))
-    with controls._arithmetic("tf32", "cpu"):
+    with precision._arithmetic("tf32", "cpu"):
         z = layer(x)
         found = torch.autograd.grad(z, [x, layer.weight, layer.bias], g)
     # In float64 products of eleven-bit factors are exact.
-    exact = [controls.to_tf32(value.detach()).double().requires_grad_() for value in (x, layer.weight)]
+    exact = [precision.to_tf32(value.detach()).double().requires_grad_() for value in (x, layer.weight)]
     product = multiply(*exact)
-    expected = torch.autograd.grad(product, exact, controls.to_tf32(g).double())
+    expected = torch.autograd.grad(product, exact, precision.to_tf32(g).double())
     bias = layer.bias.view(-1, 1, 1) if z.shape[1] == 4 else layer.bias
     rest = [dim for dim in range(4) if dim != (1 if z.shape[1] == 4 else 3)]
     for one, other in zip((z, *found), (product + bias, *expected, g.double().sum(rest))):
@@ -180,15 +202,39 @@ def test_tf32_rounds_the_factors_of_every_product_and_nothing_else(layer, multip
     assert (layer(x) - z).abs().max() > 1e-4, "outside, products are float32's"
 
 
+@pytest.mark.parametrize(
+    "multiply, shapes",
+    [
+        (torch.bmm, [(2, 3, 8), (2, 8, 4)]),
+        (torch.mv, [(3, 8), (8,)]),
+        (torch.dot, [(8,), (8,)]),
+        (lambda a, b: torch.baddbmm(torch.zeros(2, 3, 4, dtype=a.dtype), a, b), [(2, 3, 8), (2, 8, 4)]),
+        (lambda a, b: torch.addmv(torch.zeros(3, dtype=a.dtype), a, b), [(3, 8), (8,)]),
+        (F.conv1d, [(2, 3, 9), (4, 3, 3)]),
+    ],
+)
+def test_products_of_every_shape_are_rounded(multiply, shapes):
+    generator = torch.Generator().manual_seed(0)
+    factors = [torch.randn(shape, generator=generator) for shape in shapes]
+    with precision._arithmetic("tf32", "cpu"):
+        found = multiply(*factors)
+    expected = multiply(*(precision.to_tf32(factor).double() for factor in factors))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert (found - multiply(*factors)).abs().max() > 1e-4
+
+
 def test_a_product_that_has_no_tf32_is_not_made_unseen():
-    with controls._arithmetic("tf32", "cpu"), pytest.raises(NotImplementedError, match="bmm.*no TF32"):
-        torch.ones(2, 3, 3) @ torch.ones(2, 3, 3)
+    with precision._arithmetic("tf32", "cpu"), pytest.raises(UsageError, match="_trilinear makes products.*GPU"):
+        nn.Bilinear(3, 3, 2)(torch.ones(2, 3), torch.ones(2, 3))
 
 
 def test_resnet_starts_from_the_same_weights_whatever_the_norm():
     spec = SPEC.but(architecture="resnet", depth=8)
     one, other = resnet(spec), resnet(spec.but(norm="none"))
-    weights = [{name: p for name, p in model.named_parameters() if "norm" not in name and not name.startswith("1.")} for model in (one, other)]
+    weights = [
+        {name: p for name, p in model.named_parameters() if "norm" not in name and not name.startswith("1.")}
+        for model in (one, other)
+    ]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert sum(isinstance(module, nn.Conv2d) for module in one.modules()) == 9  # 7 and two shortcuts

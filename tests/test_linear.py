@@ -5,28 +5,53 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
-from lib import kernels, linear
+from lib import fast
 from lib.data import gaussian_regression
-from lib.linear import LinearProblem
-from lib.models import deep_linear
+from lib.fast import kernels
+from lib.models import deep_linear, linear, moments
+from lib.models.moments import LinearProblem
+from lib.runs.training import run
 from lib.specs import LinearSpec
-from lib.training import run
 
 NORMS = ("none", "batchnorm", "l1", "l2", "linf")
 SPEC = LinearSpec(layers=6, dim=4, samples=50, seeds=3, step_size=1e-4, step_lengths=(0.1, 1.0, 5.0))
 
 
 def plain(spec, seed, values=None):
-    """Loss and gradient [k, d, d] of the plain network by autograd, at its own or other weights."""
+    """Loss and gradient of the plain network by autograd, at its own or other weights.
+
+    Weights and gradient are [k, d, d], or with trained scales [k, d, d + 2].
+    """
     model, (x, y) = deep_linear(spec, seed), gaussian_regression(seed, spec.samples, spec.dim)
     if values is not None:
         with torch.no_grad():
             for layer, value in zip(model, values):
-                layer[0].weight.copy_(value)
+                layer[0].weight.copy_(value[:, : spec.dim])
+                if spec.affine and len(layer) > 1:
+                    layer[1].gamma.copy_(value[:, -2])
+                    layer[1].beta.copy_(value[:, -1])
     loss = (model(x) - y).square().sum()
     loss.backward()
-    return loss.detach(), torch.stack([layer[0].weight.grad for layer in model])
+    slopes = [layer[0].weight.grad for layer in model]
+    if spec.affine:
+        none = torch.zeros(spec.dim, 2, dtype=torch.float64)
+        scales = [
+            torch.stack([layer[1].gamma.grad, layer[1].beta.grad], -1) if len(layer) > 1 else none for layer in model
+        ]
+        slopes = [torch.cat(pair, -1) for pair in zip(slopes, scales)]
+    return loss.detach(), torch.stack(slopes)
+
+
+def test_the_targets_are_a_times_x_and_not_its_transpose():
+    # The order of the draws is part of every record: x first, then A.
+    generator = torch.Generator().manual_seed(3)
+    x, a = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((40, 5), (5, 5)))
+    found = gaussian_regression(3, 40, 5)
+    assert torch.equal(found[0], x)
+    for n in range(40):
+        torch.testing.assert_close(found[1][n], a @ x[n])
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -65,12 +90,81 @@ def test_gradient_by_finite_differences(norm):
     assert slope.item() == pytest.approx((gradient * direction).sum().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("norm", NORMS[1:])
+@pytest.mark.parametrize(
+    "other", [{"norm_last": True}, {"affine": True, "gamma": 1.25}, {"affine": True, "norm_last": True}]
+)
+def test_a_last_norm_and_trained_scales_are_the_plain_networks(norm, other):
+    spec = SPEC.but(norm=norm, **other)
+    problem = LinearProblem(spec)
+    moved = torch.randn(problem.weights.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    weights = problem.weights + 0.3 * moved  # no scale is 1 and no shift 0
+    loss, gradient = problem.gradient(weights)
+    torch.testing.assert_close(loss, problem.loss(weights))
+    _, shift_from = problem.gradient(weights)
+    l2, cosine = moments.covariate_shift(problem, weights, shift_from)
+    new = weights - spec.step_size * gradient
+    for seed in range(spec.seeds):
+        expected, slope = plain(spec, seed, weights[:, seed])
+        torch.testing.assert_close(loss[seed], expected, rtol=1e-10, atol=0)
+        torch.testing.assert_close(gradient[:, seed], slope, rtol=1e-8, atol=1e-9 * slope.abs().max().item())
+        _, there = plain(spec, seed, torch.cat([new[:3, seed], weights[3:, seed]]))
+        before, after = (values[3, :, : spec.dim] for values in (slope, there))
+        torch.testing.assert_close(l2[3, seed], (after - before).norm(), rtol=1e-6, atol=0)
+    start, slope = plain(spec, 0)
+    torch.testing.assert_close(
+        problem.gradient(problem.weights)[1][:, 0], slope, rtol=1e-8, atol=1e-9 * slope.abs().max().item()
+    )
+    assert start > 0 and cosine.isfinite().all()
+
+
+def test_glorots_normal_weights_have_the_variance_of_the_uniform_ones():
+    uniform, normal = (
+        moments.LinearProblem(LinearSpec(initialization=name, dim=40, layers=40, samples=50, seeds=1)).weights
+        for name in ("uniform", "normal")
+    )
+    assert uniform.abs().max() <= (6 / 80) ** 0.5 < normal.abs().max()
+    for weights in (uniform, normal):
+        assert weights.var().item() == pytest.approx(1 / 40, rel=0.02)
+
+
+@pytest.mark.parametrize("norm", ["none", "batchnorm"])
+def test_modes_are_those_of_the_outputs_over_the_batch(norm):
+    """The best fit of rank r has r shares of 1 and no others."""
+    spec = SPEC.but(norm=norm)
+    problem = LinearProblem(spec)
+    found = problem.modes(problem.weights)
+    x, y = gaussian_regression(1, spec.samples, spec.dim)
+    outputs = deep_linear(spec, 1)(x).detach()
+    ours, theirs = (np.linalg.svd((v - v.mean(0)).numpy(), compute_uv=False) for v in (outputs, y))
+    np.testing.assert_allclose(found[:, 1], ours / theirs, rtol=1e-8)
+    problem.weights[2, 0] = torch.nan
+    broken = problem.modes(problem.weights)
+    assert broken[:, 0].isnan().all() and broken[:, 1:].isfinite().all()
+    # One layer, at the best weights of rank 2.
+    one = LinearProblem(LinearSpec(layers=1, dim=4, samples=50, seeds=1))
+    targets, inputs = one.targets[0, :, :-1], one.inputs[0, :, :-1]
+    u, s, v = torch.linalg.svd(targets, full_matrices=False)
+    s[2:] = 0
+    best = (u * s) @ v @ torch.linalg.inv(inputs)
+    torch.testing.assert_close(one.modes(best[None, None])[:, 0], torch.tensor([1.0, 1, 0, 0], dtype=torch.float64))
+
+
+def test_runs_keep_the_modes_and_never_change_what_they_had():
+    spec = SPEC.but(norm="batchnorm", steps=9, landscape_every=4, shift_every=4)
+    record, before = run(spec.but(modes_every=4)), run(spec)
+    assert record.mode_share.dims == ("mode_step", "mode", "seed") and record.mode_step.values.tolist() == [0, 4, 8]
+    xr.testing.assert_equal(record.drop_dims(["mode_step", "mode"]), before)
+    np.testing.assert_allclose(record.mode_share[0], LinearProblem(spec).modes(LinearProblem(spec).weights))
+    assert spec.but(modes_every=0, initialization="uniform", norm_last=False, affine=False).hash == spec.hash
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_landscape_is_the_plain_networks(norm):
     spec = SPEC.but(norm=norm)
     problem = LinearProblem(spec)
     _, gradient = problem.gradient(problem.weights)
-    loss, change, ahead = linear.landscape(problem, problem.weights, gradient)
+    loss, change, ahead = moments.landscape(problem, problem.weights, gradient)
     for index, length in enumerate(spec.step_lengths):
         moved = problem.weights[:, 1] - length * spec.step_size * gradient[:, 1]
         expected, there = plain(spec, 1, moved)
@@ -88,8 +182,27 @@ def test_compiled_loops_are_the_tensor_operations(norm, copies):
     generator = torch.Generator().manual_seed(1)
     shape = (SPEC.layers, SPEC.seeds * copies, SPEC.dim, SPEC.dim)
     weights = torch.randn(shape, generator=generator, dtype=torch.float64)
-    for ours, theirs in zip(problem.gradient(weights), problem._for(weights.shape[1])._tensor_gradient(weights)):
-        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12 * theirs.abs().max().item())
+    direction = problem.gradient(problem.weights)[1]
+    along = problem.weights, direction, torch.tensor([1e-5, 1e-4], dtype=torch.float64), 1
+    compiled = [*problem.gradient(weights), *problem.along(*along)]
+    with fast.plain():
+        plain = [*problem.gradient(weights), *problem.along(*along)]
+    assert problem.compiled and not all(map(torch.equal, compiled, plain))  # otherwise one is compared with itself
+    for ours, theirs in zip(compiled, plain):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12 * theirs.abs().max().item())
+
+
+def test_a_norm_that_has_only_a_formula_is_a_norm(monkeypatch):
+    monkeypatch.setitem(linear.SIZES, "l3", lambda y: y.abs().pow(3).mean(0).pow(1 / 3))
+    spec = SPEC.but(norm="l2")
+    object.__setattr__(spec, "norm", "l3")
+    problem = LinearProblem(spec)
+    loss, gradient = problem.gradient(problem.weights)
+    assert not problem.compiled
+    for seed in range(spec.seeds):
+        expected, slope = plain(spec, seed)
+        torch.testing.assert_close(loss[seed], expected, rtol=1e-9, atol=0)
+        torch.testing.assert_close(gradient[:, seed], slope, rtol=1e-8, atol=1e-9 * slope.abs().max().item())
 
 
 @pytest.fixture
@@ -105,7 +218,7 @@ def test_threads_change_no_bit(norm, threads):
     _, gradient = problem.gradient(problem.weights)
 
     def results() -> list[torch.Tensor]:
-        loss, change, ahead = linear.landscape(problem, problem.weights, gradient)
+        loss, change, ahead = moments.landscape(problem, problem.weights, gradient)
         return [*problem.gradient(problem.weights), loss, change, *ahead]
 
     threads(1)
@@ -151,7 +264,9 @@ def test_samples_that_float32_cannot_tell_apart(norm, scale):
     expected, slope = plain(spec, 0, weights[:, 0])
     torch.testing.assert_close(loss[0], expected, rtol=1e-10, atol=0)
     torch.testing.assert_close(gradient[1:, 0], slope[1:], rtol=1e-7, atol=1e-9 * slope[1:].abs().max().item())
-    torch.testing.assert_close(gradient[0, 0] * scale, slope[0] * scale, rtol=1e-7, atol=1e-9 * slope[0].abs().max().item() * scale)
+    torch.testing.assert_close(
+        gradient[0, 0] * scale, slope[0] * scale, rtol=1e-7, atol=1e-9 * slope[0].abs().max().item() * scale
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -177,7 +292,7 @@ def test_covariate_shift_is_definition_2_1(norm):
     spec = SPEC.but(norm=norm)
     problem = LinearProblem(spec)
     _, gradient = problem.gradient(problem.weights)
-    l2, cosine = linear.covariate_shift(problem, problem.weights, gradient)
+    l2, cosine = moments.covariate_shift(problem, problem.weights, gradient)
     old = problem.weights[:, 2]
     new = old - spec.step_size * gradient[:, 2]
     for layer in range(spec.layers):
@@ -215,7 +330,9 @@ def test_products_in_float32_are_off_by_less_than_is_doubted(width):
     directions = np.stack([np.ones(width), *generator.standard_normal((4, width))])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # Constant vectors have rounding errors of one sign; samples along a direction have the largest sums.
-    samples = np.concatenate([np.full((1, width), 1 / 3), 3 * directions[1:], generator.standard_normal((200, width))]).T
+    samples = np.concatenate(
+        [np.full((1, width), 1 / 3), 3 * directions[1:], generator.standard_normal((200, width))]
+    ).T
     y = np.empty((5, samples.shape[1]), np.float32)
     kernels._rounded_products(directions, samples.astype(np.float32), y)
     worst = abs(y - directions @ samples).max(0)

@@ -7,11 +7,12 @@ import sys
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lib.chapters import ROOT
+from lib.build.chapters import ROOT, has_tag, read
+from lib.build.references import FOLDER, reference, slim, stale
 from lib.errors import UsageError
-from lib.references import FOLDER, reference, slim, stale
 
 CHECKED = "```{code-cell} ipython3\n:tags: [nbval-check-output]\nfrom lib.thing import SIZE\nprint(SIZE)\n```\n"
 UNCHECKED = "```{code-cell} ipython3\nimport time\nprint(time.time())\n```\n"
@@ -87,14 +88,26 @@ def test_changed_code_is_noticed_and_changed_words_are_not(referenced):
 
 def test_references_are_for_the_smallest_scale():
     with pytest.raises(UsageError, match="scale is 'paper', but references are made at 'smoke' only"):
-        reference("paper")
+        reference(scale="paper")
+
+
+def test_one_chapter_alone_is_made_anew(referenced):
+    folder = referenced / FOLDER
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert reference(["index"], root=referenced) == [folder / "index.ipynb"]
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert after["other.ipynb"] == before["other.ipynb"] and after["index.ipynb"] > before["index.ipynb"]
+    with pytest.raises(UsageError, match="chapter is 'gone', but must be one of: index, other"):
+        reference(["gone"], root=referenced)
 
 
 def _nbval(notebooks, pythonpath) -> subprocess.CompletedProcess:
-    """Run nbval, with this project's options, on a folder of notebooks."""
+    """Run nbval, with this project's options and words, on a folder of notebooks; they find `lib` in `pythonpath`."""
+    ours = [str(ROOT), str(ROOT / "tests")]
+    program = f"import sys; sys.path[:0] = {ours}; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     options = ["--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--rootdir", str(notebooks), str(notebooks)],
+        [sys.executable, "-c", program, *options, "-p", "readable_nbval", "--rootdir", str(notebooks), str(notebooks)],
         env=os.environ | {"PYTHONPATH": str(pythonpath)},
         capture_output=True,
         text=True,
@@ -111,38 +124,75 @@ def test_nbval_accepts_the_same_numbers_and_rejects_others(referenced):
     assert changed.returncode == 1 and "1 failed" in changed.stdout
 
 
-#: What 1 % more of what a norm or a probe returns is appended to, the chapter that shows
-#: it, and words of the cells that are executed beside the parameters.
-ERRORS = {
-    "norms.py": (
-        "_forward = BatchNorm.forward\nBatchNorm.forward = lambda self, y: 1.01 * _forward(self, y)\n",
+def test_what_nbval_says_labels_old_and_new_and_names_the_module(referenced):
+    thing = referenced / "lib" / "thing.py"
+    (referenced / "lib" / "unused.py").write_text("1\n")
+    thing.write_text('"""Words."""\nSIZE = 4\n')
+    said = _nbval(referenced / FOLDER, referenced).stdout
+    thing.write_text("SIZE = 3\n")
+    for line in (
+        "reference: 3",
+        "now:       4",
+        "Changed since this reference was made: lib/thing.py.",
+        "If the new output is wanted: make reference CHAPTER=index",
+    ):
+        assert line in said
+
+
+#: Faults of the library: the module, its text and what is put in its place, the chapter that teaches it, and words of
+#: the cells that are executed beside the parameters.
+FAULTS = {
+    "eps 1e-3": ("norms/layers.py", "EPS = 1e-5", "EPS = 1e-3", "introduction", ["def batchnorm("]),
+    "unbiased variance": (
+        "norms/layers.py",
+        "class ActivationNoise",
+        "BatchNorm.forward = lambda self, y: self.gamma * (y - y.mean(0)) / (y.var(0) + EPS).sqrt() + self.beta\n\n\n"
+        "class ActivationNoise",
         "introduction",
-        ["BatchNorm(1)(y)"],
+        ["def batchnorm("],
     ),
-    "probes.py": (
-        "_landscape = landscape\ndef landscape(*given):\n    return tuple(1.01 * value for value in _landscape(*given))\n",
+    "another noise": (
+        "specs.py",
+        "n_mu: float = _number(0.5,",
+        "n_mu: float = _number(0.45,",
+        "covariate-shift",
+        ["def algorithm_1("],
+    ),
+    "twice the smoothness": (
+        "quantities.py",
+        "return grad_change /",
+        "return 2 * grad_change /",
         "smoothing",
-        ["from lib import", "probed.landscape_loss"],
+        ["def landscape(", "single = LinearSpec"],
+    ),
+    "half the step": (
+        "models/moments.py",
+        "weights - problem.spec.step_size * gradient",
+        "weights - problem.spec.step_size / 2 * gradient",
+        "covariate-shift",
+        ["def algorithm_1(", "def covariate_shift("],
     ),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ERRORS)
-def test_an_error_of_one_percent_in_lib_fails_nbval(module, tmp_path):
-    wrong, stem, words = ERRORS[module]
-    shutil.copytree(ROOT / "lib", tmp_path / "lib")
-    notebook = nbformat.read(ROOT / FOLDER / f"{stem}.ipynb", as_version=4)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_library_fails_nbval_in_the_chapter_that_teaches_it(fault, tmp_path):
+    module, old, new, stem, words = FAULTS[fault]
+    shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    notebook = read(stem)
     notebook.cells = [
         cell
         for cell in notebook.cells
-        if "parameters" in cell.metadata.tags or any(word in cell.source for word in words)
+        if has_tag(cell, "parameters") or (cell.cell_type == "code" and any(word in cell.source for word in words))
     ]
+    assert len(notebook.cells) == 1 + len(words)
+    NotebookClient(notebook, timeout=300).execute()  # what the library says as it is
     folder = tmp_path / "references"
     folder.mkdir()
-    nbformat.write(notebook, folder / f"{stem}.ipynb")
-    assert _nbval(folder, tmp_path).returncode == 0  # so that the error is what fails next
+    nbformat.write(slim(notebook), folder / f"{stem}.ipynb")
     source = tmp_path / "lib" / module
-    source.write_text(f"{source.read_text()}\n\n{wrong}")
+    assert source.read_text().count(old) >= 1, "the fault is no longer one"
+    source.write_text(source.read_text().replace(old, new, 1))
     failed = _nbval(folder, tmp_path)
-    assert failed.returncode == 1 and "1 failed" in failed.stdout
+    assert failed.returncode == 1 and "failed" in failed.stdout

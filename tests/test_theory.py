@@ -1,8 +1,12 @@
 """The verdicts on section 4: corrected statements hold to 1e-10, the false ones are seen to fail."""
 
 import json
+import math
+import re
 import shutil
 import subprocess
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lib.errors import UsageError
-from lib.theory import formulas, symbolic
+from lib.theory import formulas, statements, symbolic
+from lib.theory.equations import CHECKS
 from lib.theory.evidence import Evidence, Statement, judge
 from lib.theory.examples import EXAMPLES, vector
 from lib.theory.formulas import dot, form
@@ -18,7 +23,7 @@ from lib.theory.samples import LOSSES, layers
 from lib.theory.verdicts import (
     evaluate,
     result,
-    theory_claims,
+    theory_rows,
     verdict_list,
     verdict_table,
 )
@@ -27,11 +32,31 @@ from lib.widgets.projection import Projection, projection
 TOLERANCE = 1e-10
 RESULTS = evaluate(1000)
 
-FALSE = {"thm-4.1", "thm-4.4", "thm-c.1", "eq-9", "eq-17", "eq-18", "eq-34", "eq-57", "eq-58", "say-bounded-away", "say-inner-positive"}
+FALSE = {
+    "thm-4.1",
+    "thm-4.4",
+    "thm-c.1",
+    "eq-9",
+    "eq-17",
+    "eq-18",
+    "eq-34",
+    "eq-57",
+    "eq-58",
+    "say-bounded-away",
+    "say-inner-positive",
+}
 CONDITIONAL = {
-    "thm-4.2-second", "obs-4.3-minima", "lemma-4.5", "eq-10", "eq-51", "say-same-loss", "say-any-lipschitz",
-    "say-quadratic-growth", "say-psd", "say-more-predictive",
-}  # fmt: skip
+    "thm-4.2-second",
+    "obs-4.3-minima",
+    "lemma-4.5",
+    "eq-10",
+    "eq-51",
+    "say-same-loss",
+    "say-any-lipschitz",
+    "say-quadratic-growth",
+    "say-psd",
+    "say-more-predictive",
+}
 
 
 def draws(seed: int, m: int, scale: float) -> tuple[torch.Tensor, ...]:
@@ -144,11 +169,24 @@ def test_every_statement_has_its_trials_and_every_equation_a_statement():
     assert len({found.statement.id for found in RESULTS}) == len(RESULTS)
 
 
+def test_every_check_and_every_counterexample_belongs_to_a_statement():
+    used = {statement.check for statement in statements.STATEMENTS if statement.check}
+    assert set(CHECKS.values()) <= used and len(statements.STATEMENTS) == 66
+    data = tomllib.loads(Path(statements.__file__).with_suffix(".toml").read_text())
+    named = {entry.get("example", entry.get("id")) for entry in data["statement"] + data["equation"]}
+    named |= {f"eq-{entry['numbers'].partition('-')[0]}" for entry in data["equation"]}
+    assert set(EXAMPLES) - named == {"norms-preserved"}  # which stands in the chapter
+
+
 def test_corrected_statements_hold_and_wrong_ones_have_counterexamples():
     for found in RESULTS:
         if found.as_printed in ("false", "conditional"):
             # Of two sentences there is nothing to put right: what they would need says no more than they do.
-            assert found.statement.corrected or found.statement.condition or found.statement.id in {"say-bounded-away", "say-inner-positive"}
+            assert (
+                found.statement.corrected
+                or found.statement.condition
+                or found.statement.id in {"say-bounded-away", "say-inner-positive"}
+            )
             assert found.statement.counterexample, found.statement.id
             assert found.violations > 0
         if found.worst_corrected is not None and found.statement.id != "say-quadratic-growth":
@@ -163,9 +201,17 @@ def test_verdicts_do_not_depend_on_seed_or_number_of_trials():
 def test_what_needs_eps_zero():
     needs = {found.statement.id for found in RESULTS if found.as_printed == "true" and found.with_eps == "false"}
     assert needs == {
-        "thm-4.2-first", "obs-4.3-activations", "say-scale-invariance",
-        "eq-6", "eq-7", "eq-8", "eq-44", "eq-45", "eq-48", "eq-50",
-    }  # fmt: skip
+        "thm-4.2-first",
+        "obs-4.3-activations",
+        "say-scale-invariance",
+        "eq-6",
+        "eq-7",
+        "eq-8",
+        "eq-44",
+        "eq-45",
+        "eq-48",
+        "eq-50",
+    }
 
 
 def test_judge_has_all_four_verdicts():
@@ -187,12 +233,25 @@ def test_identities_hold_with_symbols(name):
 
 
 HAND = {
-    "thm-4.1": (0, 2 - 4 / 2**0.5), "thm-4.2-second": (-5, -6), "norms-preserved": (216, 36), "thm-4.4": (0, -0.75),
-    "thm-c.1": (7.2592, -4.5 * 6**0.5), "obs-4.3-minima": (2**0.5 / 3, 0), "lemma-4.5": (1, 0), "eq-10": (1, 0),
-    "eq-18": (0, 2), "eq-34": (0, -1), "eq-57": (0, 0.25), "eq-58": (7.2592, -3 * 6**0.5), "say-any-lipschitz": (36, 6),
-    "say-psd": (0, -3 * 6**0.5), "say-bounded-away": (0, 6), "say-inner-positive": (-3, 0), "say-more-predictive": (4, -6),
+    "thm-4.1": (0, 2 - 4 / 2**0.5),
+    "thm-4.2-second": (-5, -6),
+    "norms-preserved": (216, 36),
+    "thm-4.4": (0, -0.75),
+    "thm-c.1": (7.2592, -4.5 * 6**0.5),
+    "obs-4.3-minima": (2**0.5 / 3, 0),
+    "lemma-4.5": (1, 0),
+    "eq-10": (1, 0),
+    "eq-18": (0, 2),
+    "eq-34": (0, -1),
+    "eq-57": (0, 0.25),
+    "eq-58": (7.2592, -3 * 6**0.5),
+    "say-any-lipschitz": (36, 6),
+    "say-psd": (0, -3 * 6**0.5),
+    "say-bounded-away": (0, 6),
+    "say-inner-positive": (-3, 0),
+    "say-more-predictive": (4, -6),
     "say-same-loss": (3, 8),
-}  # fmt: skip
+}
 
 
 def test_counterexamples_have_the_numbers_worked_out_by_hand():
@@ -202,23 +261,23 @@ def test_counterexamples_have_the_numbers_worked_out_by_hand():
         assert "{" not in example.text() and max(map(len, str(example).splitlines())) <= 74
 
 
-def test_claims_for_the_ledger():
-    claims = theory_claims(1000)
-    keys = {"id", "where", "paper", "rule", "value", "low", "high", "seeds", "scale", "data", "records", "verdict"}
-    assert all(set(claim) == keys | {"as_printed", "corrected"} for claim in claims)
-    verdicts = {claim["id"]: claim["verdict"] for claim in claims}
+def test_rows_for_the_ledger():
+    rows = theory_rows(1000)
+    verdicts = {row.claim.id: row.verdict for row in rows}
+    assert len(verdicts) == len(rows)
     assert verdicts["thm-4.1"] == "not reproduced" and verdicts["thm-4.2-first"] == "reproduced"
     assert verdicts["lemma-4.5"] == "partly" and verdicts["eq-37"] == "not testable"
     assert {name for name in verdicts if name.startswith("eq-")} == {
         name for name in FALSE | CONDITIONAL if name.startswith("eq-")
-    } | {"eq-37", "eq-55", "eq-hold"}  # fmt: skip
-    json.dumps(claims, allow_nan=False)
+    } | {"eq-37", "eq-55", "eq-hold"}
+    assert all(row.value is None or math.isfinite(row.value) for row in rows)
 
 
 def test_lists_and_tables_name_every_statement():
     text = verdict_list(RESULTS)
     assert text.count("\n- ") == len(RESULTS) - 1 and "**Theorem 4.1**" in text and "nan" not in text
     rows = verdict_table(RESULTS).splitlines()
+    assert "0e+00" not in text + "".join(rows) and not re.search(r"\byhat\b", text + "".join(rows))
     assert len(rows) == len(RESULTS) + 2 and {row.count("|") for row in rows} == {6}
 
 
@@ -226,7 +285,9 @@ def test_residuals_see_a_wrong_formula(monkeypatch):
     for name in ("separation", "projection", "own_gradients", "matching_constants"):
         right = getattr(formulas, name)
         off = lambda *unit, right=right: tuple(1.0001 * a for a in right(*unit))  # noqa: E731
-        monkeypatch.setattr(formulas, name, off if name.endswith("s") else lambda *unit, right=right: 1.0001 * right(*unit))
+        monkeypatch.setattr(
+            formulas, name, off if name.endswith("s") else lambda *unit, right=right: 1.0001 * right(*unit)
+        )
     results = evaluate.__wrapped__(16)
     for id in ("thm-4.2-first", "obs-4.3-activations"):
         assert result(results, id).worst_corrected > TOLERANCE
@@ -261,8 +322,8 @@ def test_layer_terms_agree_with_one_unit_at_a_time(eps):
             return loss(torch.cat([whole[:unit], values[None], whole[unit + 1 :]]).reshape(3, 4, 5, 2).transpose(0, 1))
 
         H = torch.func.hessian(one)(rows(z)[unit])[index][:, index]
-        first, _, condition = formulas.smoothness(rows(y)[unit], rows(g)[unit], H, gamma[unit], eps)
-        assert terms["quadratic"][place].item() == pytest.approx(first.corrected.item())
+        _, _, condition = formulas.smoothness(rows(y)[unit], rows(g)[unit], H, gamma[unit], eps)
+        assert terms["form_bn"][place].item() == pytest.approx(form(rows(v)[unit], H).item())
         assert bool(terms["condition"][place]) == bool(condition)
         assert terms["form_plain"][place].item() == pytest.approx(form(rows(g)[unit], H).item())
 
@@ -302,10 +363,13 @@ def test_widget_computes_what_the_library_does(tmp_path):
     if node is None:
         pytest.skip("no node")
     generator = torch.Generator().manual_seed(0)
-    units = [torch.randn(3, m, generator=generator, dtype=torch.float64).tolist() + [0.7 - 0.3 * m] for m in (2, 3) * 20]
+    units = [
+        [*torch.randn(3, m, generator=generator, dtype=torch.float64).tolist(), 0.7 - 0.3 * m] for m in (2, 3) * 20
+    ]
     module = tmp_path / "projection.mjs"
     module.write_text(str(Projection._esm))
-    program = f"import {{ compute }} from {json.dumps(str(module))}; console.log(JSON.stringify({json.dumps(units)}.map((u) => compute(...u))))"
+    results = f"{json.dumps(units)}.map((u) => compute(...u))"
+    program = f"import {{ compute }} from {json.dumps(str(module))}; console.log(JSON.stringify({results}))"
     done = subprocess.run([node, "--input-type=module", "-e", program], capture_output=True, text=True, check=True)
     for (y, g, h, gamma), found in zip(units, json.loads(done.stdout), strict=True):
         y, g, H, gamma = vector(*y), vector(*g), torch.diag(vector(*h)), vector(gamma)
@@ -327,7 +391,7 @@ def test_terms_of_a_network_in_training_by_brute_force(units):
     from torch import nn
 
     from lib.norms import EPS, BatchNorm
-    from lib.theory import training
+    from lib.probes import Point, theorems
 
     torch.manual_seed(0)
     first, norm = nn.Linear(4, 3).double(), BatchNorm(3).double()
@@ -339,7 +403,8 @@ def test_terms_of_a_network_in_training_by_brute_force(units):
     def loss(out, target):
         return (out - target).square().sum()
 
-    got = training.measure(nn.Sequential(first, norm, rest), loss, x, target, units)
+    point = Point.at(nn.Sequential(first, norm, rest), loss, x, target, 0.1)
+    got = {name.removeprefix("theorem_"): value for name, value in theorems.measure(point, units).items()}
     assert got["removed"].shape == (1, units)
     y = first(x).detach().requires_grad_()
     z = norm(y)

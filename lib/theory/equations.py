@@ -58,7 +58,9 @@ def _matrix(right: Callable[[Layers, Terms], Tensor]) -> Callable[[Layers], Evid
     return check
 
 
-def _identity(sides: Callable[[Layers, Terms], tuple[Tensor, Tensor, Tensor]], dims: int) -> Callable[[Layers], Evidence]:
+def _identity(
+    sides: Callable[[Layers, Terms], tuple[Tensor, Tensor, Tensor]], dims: int
+) -> Callable[[Layers], Evidence]:
     """The check that two computed sides agree; `sides` gives both and their size."""
 
     def check(layers: Layers) -> Evidence:
@@ -140,7 +142,7 @@ def extremal_inputs(layers: Layers, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def maximal_gradient(layers: Layers, norm: bool) -> Tensor:
-    """max |dL/dW|^2 over |X|_2 <= bound at a fixed y [N]: by autograd at the extremal inputs that keep y, else |X^T v|^2."""
+    """max |dL/dW|^2 over |X|_2 <= bound at fixed y [N]: by autograd at extremal inputs that keep y, else |X^T v|^2."""
     v = layers.v if norm else layers.g_plain
     x, keeps = extremal_inputs(layers, v)
     found, direct = layers.weight_gradient(x, norm), torch.einsum("nmd,nm->nd", x, v)
@@ -295,9 +297,13 @@ CHECKS: dict[str, Callable[..., Evidence]] = {
     "1": _identity(lambda a, t: (a.jacobian / _column(t.gamma), t.P / _column(t.s), 1 / t.s), 2),
     "2": _identity(lambda a, t: (a.jacobian, _column(t.ratio) * t.P, t.ratio.abs()), 2),
     "3": _vector(
-        lambda a, t: (t.ratio / t.m)[:, None] * (t.m * t.g - t.g.sum(-1)[:, None] - t.yhat * (t.g * t.yhat).sum(-1)[:, None])
+        lambda a, t: (
+            (t.ratio / t.m)[:, None] * (t.m * t.g - t.g.sum(-1)[:, None] - t.yhat * (t.g * t.yhat).sum(-1)[:, None])
+        )
     ),
-    "4": _vector(lambda a, t: (t.ratio / t.m)[:, None] * (t.m * t.g - (t.M @ t.g[..., None])[..., 0] - t.yhat * t.c[:, None])),
+    "4": _vector(
+        lambda a, t: (t.ratio / t.m)[:, None] * (t.m * t.g - (t.M @ t.g[..., None])[..., 0] - t.yhat * t.c[:, None])
+    ),
     "5": _vector(lambda a, t: t.ratio[:, None] * (t.gc - t.yhat * (dot(t.gc, t.yhat) / t.m)[:, None])),
     "6": _vector(lambda a, t: t.ratio[:, None] * (t.gc - t.yhat * (dot(t.gc, t.yhat) / dot(t.yhat, t.yhat))[:, None])),
     "7": _identity(
@@ -316,21 +322,31 @@ CHECKS: dict[str, Callable[..., Evidence]] = {
         ),
         0,
     ),
-    "9": _eq_9, "10": _eq_10, "11": _weight_gradient, "15": _eq_15, "16": _eq_16, "17": _eq_17, "18": _eq_18,
+    "9": _eq_9,
+    "10": _eq_10,
+    "11": _weight_gradient,
+    "15": _eq_15,
+    "16": _eq_16,
+    "17": _eq_17,
+    "18": _eq_18,
     "19": _matrix(lambda a, t: _product_rule(a, t)),
     "22": _matrix(
-        lambda a, t: _column(t.ratio)
-        * (
-            t.H
-            - _along_z(a, lambda g, yhat, gamma: g.mean().expand(g.shape))
-            - _along_z(a, lambda g, yhat, gamma: yhat * (g @ yhat)) / t.m
+        lambda a, t: (
+            _column(t.ratio)
+            * (
+                t.H
+                - _along_z(a, lambda g, yhat, gamma: g.mean().expand(g.shape))
+                - _along_z(a, lambda g, yhat, gamma: yhat * (g @ yhat)) / t.m
+            )
+            @ a.jacobian
+            + outer(t.bracket, _scale_gradient(a))
         )
-        @ a.jacobian
-        + outer(t.bracket, _scale_gradient(a))
     ),
     "24": _identity(
         lambda a, t: (
-            _along_z(a, lambda g, yhat, gamma: g.mean().expand(g.shape)), t.M @ t.H / t.m, t.H.norm(dim=(-1, -2))
+            _along_z(a, lambda g, yhat, gamma: g.mean().expand(g.shape)),
+            t.M @ t.H / t.m,
+            t.H.norm(dim=(-1, -2)),
         ),
         2,
     ),
@@ -345,16 +361,27 @@ CHECKS: dict[str, Callable[..., Evidence]] = {
     "28": _identity(lambda a, t: (_scale_gradient(a), t.slope, t.ratio.abs() / t.s), 1),
     "31": _matrix(lambda a, t: _column(t.ratio) / t.m * t.A @ a.jacobian + outer(t.bracket, t.slope)),
     "33": _identity(lambda a, t: (a.jacobian, _column(t.ratio) * t.P, t.ratio.abs()), 2),
-    "34": _eq_34, "35": _part("M"), "36": _part("yy"),
-    "38": _matrix(_collected), "42": _matrix(_factored),
+    "34": _eq_34,
+    "35": _part("M"),
+    "36": _part("yy"),
+    "38": _matrix(_collected),
+    "42": _matrix(_factored),
     "43": _identity(lambda a, t: ((t.M @ t.gc[..., None])[..., 0], 0 * t.g, t.g.norm(dim=-1)), 1),
     "44": _identity(lambda a, t: (t.P @ t.P, t.P, torch.ones_like(t.s)), 2),
-    "45": _identity(lambda a, t: (t.yhat - t.yhat * (dot(t.yhat, t.yhat) / t.m)[:, None], 0 * t.g, torch.ones_like(t.s)), 1),
+    "45": _identity(
+        lambda a, t: (t.yhat - t.yhat * (dot(t.yhat, t.yhat) / t.m)[:, None], 0 * t.g, torch.ones_like(t.s)), 1
+    ),
     "46": _identity(lambda a, t: (t.bracket - mean_part(t.bracket), t.bracket, t.g.norm(dim=-1)), 1),
     "47": _vector(lambda a, t: t.ratio[:, None] * (t.gc[:, None] @ (t.I - t.yy / t.m))[:, 0]),
-    "48": _quadratic(_eq_48), "50": _quadratic(_eq_50),
-    "52": _weight_hessian(True), "53": _weight_hessian(False), "54": _weight_hessian(True),
-    "57": _eq_57, "58": _eq_58,
-    "59": _eq_59, "60": _lemma_algebra(60), "61": _lemma_algebra(61), "62": _lemma_algebra(62),
-}  # fmt: skip
-
+    "48": _quadratic(_eq_48),
+    "50": _quadratic(_eq_50),
+    "52": _weight_hessian(True),
+    "53": _weight_hessian(False),
+    "54": _weight_hessian(True),
+    "57": _eq_57,
+    "58": _eq_58,
+    "59": _eq_59,
+    "60": _lemma_algebra(60),
+    "61": _lemma_algebra(61),
+    "62": _lemma_algebra(62),
+}

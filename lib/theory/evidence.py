@@ -11,7 +11,8 @@ from torch import Tensor
 TOLERANCE = 1e-10
 RULE = (
     "true: no trial that meets the statement's hypotheses is off by more than 1e-10 of the size of its terms (0.25 for "
-    "the growth exponent); conditional: some are, but none of those that meet the added condition, and one trial in a hundred or more "
+    "the growth exponent); conditional: some are, but none of those that meet the added condition, and one trial in "
+    "a hundred or more "
     "meets it; false: otherwise. A condition that only says in other words that the statement holds is none"
 )
 VERDICTS = {"true": "reproduced", "conditional": "partly", "false": "not reproduced", None: "not testable"}
@@ -30,7 +31,6 @@ class Evidence:
     condition: Tensor | None = None
     domain: Tensor | None = None
     tolerance: float = TOLERANCE
-
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Result:
     """What the evidence says about one statement.
 
     worst is the largest printed residual and violations the number of trials off by more than the tolerance, among the
-    `trials` that meet the paper's hypotheses; worst_corrected is the largest residual of the corrected version (or, where there is
-    only a condition, of the printed one on the `kept` trials that meet it); as_printed is "true", "conditional",
-    "false" or None, and with_eps the same at eps > 0 (None where not tried).
+    `trials` that meet the paper's hypotheses; worst_corrected is the largest residual of the corrected version (or,
+    where there is only a condition, of the printed one on the `kept` trials that meet it); as_printed is "true",
+    "conditional", "false" or None, and with_eps the same at eps > 0 (None where not tried).
     """
 
     statement: Statement
@@ -122,5 +122,11 @@ def judge(statement: Statement, evidence: list[Evidence]) -> Result:
     if worst_corrected is None and as_printed == "conditional":
         worst_corrected = float(gap[met].max())
     return Result(
-        statement, gap.numel(), int(off.sum()), float(gap.max()) if gap.numel() else 0.0, worst_corrected, kept, as_printed
+        statement,
+        gap.numel(),
+        int(off.sum()),
+        float(gap.max()) if gap.numel() else 0.0,
+        worst_corrected,
+        kept,
+        as_printed,
     )

@@ -1,7 +1,7 @@
 """The smallest counterexamples, with numbers that can be checked by hand.
 
-Each gives the printed statement's left and right side for two or three samples. Two batches serve nearly all:
-y = (1, -1), where yhat = y, sigma = 1 and P = 0, so with two samples nothing gets through a norm; and y = (-1, 0, 1), where
+Each gives the printed statement's left and right side for two or three samples. Two batches serve nearly all: y = (1,
+-1), where yhat = y, sigma = 1 and P = 0, so with two samples nothing gets through a norm; and y = (-1, 0, 1), where
 sigma^2 = 2/3, yhat = sqrt(3/2) y and P projects on (1, -2, 1)/sqrt(6).
 """
 
@@ -143,7 +143,8 @@ def _two_points() -> tuple[Tensor, Tensor]:
 _PLAIN = "y = (-1, 0, 1), "
 EXAMPLES: dict[str, Example] = {
     "thm-4.1": Example(
-        "m = 2, y = g = (1, -1), gamma = 1: yhat = y and P g = 0, so the left side is {lhs}; the right is 2 - 0 - 4/sqrt(2) = {rhs} < 0",
+        "m = 2, y = g = (1, -1), gamma = 1: yhat = y and P g = 0, so the left side is {lhs}; the right is 2 - 0 - "
+        "4/sqrt(2) = {rhs} < 0",
         _theorem_4_1,
     ),
     "thm-4.2-second": Example(
@@ -161,59 +162,80 @@ EXAMPLES: dict[str, Example] = {
         _theorem_4_4,
     ),
     "thm-c.1": Example(
-        _PLAIN + "g = (0, -2, 2), a linear loss (H = 0), gamma = lambda = 1: X = 0, or the X = y w'/|w|^2 that keeps y, makes the "
+        _PLAIN
+        + "g = (0, -2, 2), a linear loss (H = 0), gamma = lambda = 1: X = 0, or the X = y w'/|w|^2 that keeps y, "
+        "makes the "
         "left form 0, so its maximum ({lhs}) is not below {rhs} = -(3/2) sqrt(6) 9/3",
         _theorem_c_1,
     ),
     "obs-4.3-minima": Example(
-        "X = ((1, 0), (0, 1), (0, 0)), L = |y - (1, -1, 1)|^2/2: W* = (1, -1), y* = (1, -1, 0), g = (0, 0, -1); with gamma = sigma, beta = 0 "
+        "X = ((1, 0), (0, 1), (0, 0)), L = |y - (1, -1, 1)|^2/2: W* = (1, -1), y* = (1, -1, 0), g = (0, 0, -1); "
+        "with gamma = sigma, beta = 0 "
         "the weights' gradient is (1/3, 1/3), of norm {lhs} where a minimum has {rhs}",
         _no_bias_gradient,
     ),
     "lemma-4.5": Example(
-        "y = (w1, w2, 0), L = |y - (1, -1, 1)|^2/2: W* = (1, -1); BatchNorm's optima are (0, -s), s > 0, for every gamma > 0 and beta, since there yhat is parallel to the centred "
+        "y = (w1, w2, 0), L = |y - (1, -1, 1)|^2/2: W* = (1, -1); BatchNorm's optima are (0, -s), s > 0, for every "
+        "gamma > 0 and beta, since there yhat is parallel to the centred "
         "target, to (1, -2, 1). From W0 = W* the nearest is {lhs} away (squared), the bound says {rhs}",
         _lemma_4_5,
     ),
-    "eq-10": Example("M = ((0, 2), (0, 0)): at x = (1, 1)/sqrt(2) the form is {lhs}, the only eigenvalue {rhs}", _eq_10),
+    "eq-10": Example(
+        "M = ((0, 2), (0, 0)): at x = (1, 1)/sqrt(2) the form is {lhs}, the only eigenvalue {rhs}", _eq_10
+    ),
     "eq-18": Example(
-        "m = 2, y = g = (1, -1), gamma = lambda = 1: with the hat the left side is {lhs}, the right |g|^2 = {rhs}", _eq_18
+        "m = 2, y = g = (1, -1), gamma = lambda = 1: with the hat the left side is {lhs}, the right |g|^2 = {rhs}",
+        _eq_18,
     ),
     "eq-34": Example(
-        "m = 2, y = (1, -1), g = (2, -2), gamma = 1, H = 0: z does not depend on y, so the first entry of the Hessian is {lhs}; "
+        "m = 2, y = (1, -1), g = (2, -2), gamma = 1, H = 0: z does not depend on y, so the first entry of the "
+        "Hessian is {lhs}; "
         "with g g' in the place of yhat g' it comes out as {rhs}",
         _eq_34,
     ),
     "eq-57": Example(
-        _PLAIN + "g = (1, 1, 1), H = I, gamma = 1, X X' = diag(1, 0, 0): v = 0, so beta = {lhs}, but the printed form is {rhs}", _eq_57
+        _PLAIN
+        + "g = (1, 1, 1), H = I, gamma = 1, X X' = diag(1, 0, 0): v = 0, so beta = {lhs}, but the printed form is "
+        "{rhs}",
+        _eq_57,
     ),
     "eq-58": Example(
-        _PLAIN + "g = (0, -2, 2), H = 0, gamma = lambda = 1: the printed value is {rhs} = -3 sqrt(6), but X = 0 gives 0 and the maximum is {lhs}",
+        _PLAIN
+        + "g = (0, -2, 2), H = 0, gamma = lambda = 1: the printed value is {rhs} = -3 sqrt(6), but X = 0 gives 0 "
+        "and the maximum is {lhs}",
         _eq_58,
     ),
     "say-any-lipschitz": Example(
-        _PLAIN + "g = (1, -2, 1), gamma = 2: |dLhat/dy|^2 = (4/(2/3)) 6 = {lhs}, more than |g|^2 = {rhs}", _gradient_rise
+        _PLAIN + "g = (1, -2, 1), gamma = 2: |dLhat/dy|^2 = (4/(2/3)) 6 = {lhs}, more than |g|^2 = {rhs}",
+        _gradient_rise,
     ),
     "say-psd": Example(
-        "a linear loss behind one more BatchNorm, whose input is (-1, 0, 1) and whose g is (0, -2, 2): along (1, -2, 1) the form is "
+        "a linear loss behind one more BatchNorm, whose input is (-1, 0, 1) and whose g is (0, -2, 2): along (1, "
+        "-2, 1) the form is "
         "-(1/2) sqrt(6) 6 = {rhs} < {lhs}",
         _downstream_norm,
     ),
     "say-bounded-away": Example(
-        _PLAIN + "L = |z - (0, -2, 2)|^2/2, gamma and beta at their optimum sqrt(2/3) and 0: z = (-1, 0, 1), g = (-1, 2, -1), and "
+        _PLAIN
+        + "L = |z - (0, -2, 2)|^2/2, gamma and beta at their optimum sqrt(2/3) and 0: z = (-1, 0, 1), g = (-1, 2, "
+        "-1), and "
         "<g, yhat>^2 = {lhs} while |g|^2 = {rhs}",
         _trained,
     ),
     "say-inner-positive": Example(
-        _PLAIN + "z = yhat, L = |z - 2 yhat|^2/2: -g = yhat points straight at the minimum, but <g, yhat> = {lhs} < {rhs}",
+        _PLAIN
+        + "z = yhat, L = |z - 2 yhat|^2/2: -g = yhat points straight at the minimum, but <g, yhat> = {lhs} < {rhs}",
         _short_of_the_minimum,
     ),
     "say-more-predictive": Example(
-        _PLAIN + "g = (0, -2, 2), gamma = sigma, H = diag(10, 0, 0), <g, yhat> = sqrt(6): the form with BatchNorm is 10 - 6 = {lhs}, without it 0",
+        _PLAIN
+        + "g = (0, -2, 2), gamma = sigma, H = diag(10, 0, 0), <g, yhat> = sqrt(6): the form with BatchNorm is 10 - "
+        "6 = {lhs}, without it 0",
         lambda: _second_display(10),
     ),
     "say-same-loss": Example(
-        "y = (-2, 0, 2), L = |z|^2/2, gamma = 1, beta = 0: with the norm |dL/dz|^2 = |yhat|^2 = {lhs}, without it |dL/dy|^2 = |y|^2 = {rhs}",
+        "y = (-2, 0, 2), L = |z|^2/2, gamma = 1, beta = 0: with the norm |dL/dz|^2 = |yhat|^2 = {lhs}, without it "
+        "|dL/dy|^2 = |y|^2 = {rhs}",
         _two_points,
     ),
-}  # fmt: skip
+}

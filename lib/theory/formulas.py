@@ -56,6 +56,9 @@ def normalize(y: Tensor, eps: float | Tensor = 0.0) -> tuple[Tensor, Tensor]:
     """yhat = (y - mean) / s [..., m] and s = sqrt(var + eps) [...], with the biased variance.
 
     Raises UsageError for fewer than two samples and for a unit that does not vary at eps = 0.
+
+        >>> normalize(torch.tensor([1.0, 3.0, 1.0, 3.0]))
+        (tensor([-1.,  1., -1.,  1.]), tensor(1.))
     """
     if y.shape[-1] < 2:
         raise UsageError(f"the batch holds {y.shape[-1]} sample(s), but a norm needs 2 or more; use a larger batch.")
@@ -187,8 +190,8 @@ def weight_lipschitz(y: Tensor, g: Tensor, gamma: Tensor, bound: Tensor, eps: fl
 def ball_maximum(v: Tensor, A: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
     """max of (K v)^T A (K v) over K = X X^T with |X|_2 <= bound: the value [...] and a maximizing K v [..., m].
 
-    The reachable u = K v are the ball whose diameter runs from 0 to bound^2 v. The dual of this
-    trust-region problem, min over t >= max(top eigenvalue, 0) of t^2 c^T (t - A)^-1 c with c = bound^2 v / 2, has no gap.
+    The reachable u = K v are the ball whose diameter runs from 0 to bound^2 v. The dual of this trust-region problem,
+    min over t >= max(top eigenvalue, 0) of t^2 c^T (t - A)^-1 c with c = bound^2 v / 2, has no gap.
     """
     values, vectors = torch.linalg.eigh(A)
     c = torch.einsum("...ij,...i->...j", vectors, v) * (bound**2 / 2)[..., None]
@@ -229,7 +232,12 @@ def weight_smoothness(
 
 
 def matching_constants(y: Tensor, eps: float | Tensor = 0.0) -> tuple[Tensor, Tensor]:
-    """Observation 4.3: the (gamma, beta) = (s, mean) with which BatchNorm returns y itself, [...] each."""
+    """Observation 4.3: the (gamma, beta) = (s, mean) with which BatchNorm returns y itself, [...] each.
+
+    >>> y = torch.tensor([1.0, 5.0])
+    >>> batchnorm(y, *matching_constants(y)).equal(y)
+    True
+    """
     return normalize(y, eps)[1], y.mean(-1)
 
 
@@ -255,12 +263,12 @@ def layer_terms(
 ) -> dict[str, Tensor]:
     """The terms of Theorems 4.1 and 4.2 for each unit of a norm layer, for use along a training run.
 
-    y and g = dL/dz are the layer's input and the gradient at its output, [m, d] or [B, d, height, width] (every position is
-    a sample then), gamma [d]. Returns float64 vectors [d]: `plain` |g|^2, `mean` <1,g>^2/m, `correlation` (2-rho)<g,yhat>^2/m, `bn`
-    |dLhat/dy|^2 = scale^2 (plain - mean - correlation), `scale` gamma/s, `inner` <g,yhat>, `beta_gradient` <1,g>, `removed` the
-    share of |g|^2 the two terms remove. With `hvp`, which maps a direction of y's shape to (d2L/dz2) times it, also, for
-    `units` (three products each) and in their order, `form_bn` v^T H v, `form_plain` g^T H g, `quadratic` v^T (d2Lhat/dy2) v and `condition`, whether
-    the second display of Theorem 4.2 applies.
+    y and g = dL/dz are the layer's input and the gradient at its output, [m, d] or [B, d, height, width] (every
+    position is a sample then), gamma [d]. Returns float64 vectors [d]: `plain` |g|^2, `mean` <1,g>^2/m, `correlation`
+    (2-rho)<g,yhat>^2/m, `bn` |dLhat/dy|^2 = scale^2 (plain - mean - correlation), `scale` gamma/s, `inner` <g,yhat>,
+    `beta_gradient` <1,g>, `removed` the share of |g|^2 the two terms remove. With `hvp`, which maps a direction of y's
+    shape to (d2L/dz2) times it, also, for `units` (two products each) and in their order, `form_bn` v^T H v,
+    `form_plain` g^T H g and `condition`, whether the second display of Theorem 4.2 applies.
     """
     if y.shape != g.shape or y.dim() not in (2, 4) or gamma.shape != y.shape[1:2]:
         raise UsageError(
@@ -284,22 +292,23 @@ def layer_terms(
     mean, correlation = total**2 / m, (2 - dot(yhat, yhat) / m) * inner**2 / m
     scale = weight / s
     terms = {
-        "plain": plain, "mean": mean, "correlation": correlation, "scale": scale, "inner": inner,
-        "beta_gradient": total, "bn": scale**2 * (plain - mean - correlation),
+        "plain": plain,
+        "mean": mean,
+        "correlation": correlation,
+        "scale": scale,
+        "inner": inner,
+        "beta_gradient": total,
+        "bn": scale**2 * (plain - mean - correlation),
         "removed": (mean + correlation) / plain.clamp_min(torch.finfo(torch.float64).tiny),
-    }  # fmt: skip
+    }
     if hvp is None:
         return terms
     v = gradient(batch, grad, weight, eps)
-    inside = project(yhat, v)
-    leak, gc = dot(yhat, v), grad - mean_part(grad)
-    norm = weight / (m * s**2) * (2 * dot(gc, v) * leak - 3 * inner * leak**2 / m + inner * dot(v, v))
-    forms: dict[str, list[Tensor]] = {"form_bn": [], "form_plain": [], "quadratic": []}
+    forms: dict[str, list[Tensor]] = {"form_bn": [], "form_plain": []}
     for unit in units:
-        values = [dot(a[unit], rows(hvp(from_row(a[unit], unit)))[unit]) for a in (v, grad, inside)]
+        values = [dot(a[unit], rows(hvp(from_row(a[unit], unit)))[unit]) for a in (v, grad)]
         forms["form_bn"].append(values[0])
         forms["form_plain"].append(values[1])
-        forms["quadratic"].append(scale[unit] ** 2 * values[2] - norm[unit])
     terms |= {name: torch.stack(values) for name, values in forms.items() if values}
     if "form_bn" in terms:
         terms["condition"] = terms["form_bn"] <= terms["form_plain"]

@@ -21,7 +21,10 @@ Parameters = dict[str, Tensor]
 
 
 def _outputs(z: Tensor, p: Parameters, link: Callable[[Tensor], Tensor]) -> Tensor:
-    """The logits [m, CLASSES] of a network that sees this unit, z [m], beside its layer's others, and has two more layers."""
+    """The logits [m, CLASSES] of a network that sees this unit, z [m], beside its layer's others.
+
+    It has two more layers.
+    """
     hidden = link(torch.cat([z[:, None], p["others"]], 1) @ p["first"])
     return link(hidden @ p["second"]) @ p["third"]
 
@@ -73,9 +76,10 @@ PIECEWISE_LINEAR = tuple(name for name in LOSSES if "ReLU" in name or name == "l
 class Layers:
     """N cases of one unit: y = X w [N, m], its norm, the downstream loss, and derivatives by autograd.
 
-    g and H are the loss's gradient and Hessian at z = batchnorm(y); g_plain is the gradient at y itself, where the network
-    without the norm takes it. v and Q are the gradient and Hessian of the normalized loss with respect to y, the w_... with
-    respect to the weights w; own the gradients with respect to gamma and beta [N, 2]; bound is the bound on |X|_2.
+    g and H are the loss's gradient and Hessian at z = batchnorm(y); g_plain is the gradient at y itself, where the
+    network without the norm takes it. v and Q are the gradient and Hessian of the normalized loss with respect to y,
+    the w_... with respect to the weights w; own the gradients with respect to gamma and beta [N, 2]; bound is the bound
+    on |X|_2.
     """
 
     loss: str
@@ -167,20 +171,35 @@ def layers(loss: str, m: int, d: int, count: int, seed: int, with_eps: bool) -> 
     norm_of_y = (gamma, beta, eps)
     z = vmap(_norm)(y, *norm_of_y)
     inputs = (w, x, *norm_of_y, p)
-    # The largest singular value is what the maxima over X are bounded by: some cases allow more than |y|/|w|, some less.
+    # The largest singular value is what the maxima over X are bounded by: some cases allow more than |y|/|w|, some
+    # less.
     bound = y.norm(dim=-1) / w.norm(dim=-1) * uniform(0.5, 2)
     return Layers(
-        loss, eps, x, w, y, gamma, beta, z, yhat, s,
+        loss,
+        eps,
+        x,
+        w,
+        y,
+        gamma,
+        beta,
+        z,
+        yhat,
+        s,
         jacobian=vmap(torch.func.jacrev(_norm))(y, *norm_of_y),
-        g=vmap(grad(value))(z, p), g_plain=vmap(grad(value))(y, p),
+        g=vmap(grad(value))(z, p),
+        g_plain=vmap(grad(value))(y, p),
         H=vmap(hessian(value))(z, p),
-        v=vmap(grad(of_y))(y, *norm_of_y, p), Q=vmap(hessian(of_y))(y, *norm_of_y, p),
+        v=vmap(grad(of_y))(y, *norm_of_y, p),
+        Q=vmap(hessian(of_y))(y, *norm_of_y, p),
         own=torch.stack(vmap(grad(of_y, argnums=(1, 2)))(y, *norm_of_y, p), -1),
-        w_grad=vmap(grad(of_w))(*inputs), w_hessian=vmap(hessian(of_w))(*inputs),
-        w_grad_plain=vmap(grad(plain_of_w))(w, x, p), w_hessian_plain=vmap(hessian(plain_of_w))(w, x, p),
+        w_grad=vmap(grad(of_w))(*inputs),
+        w_hessian=vmap(hessian(of_w))(*inputs),
+        w_grad_plain=vmap(grad(plain_of_w))(w, x, p),
+        w_hessian_plain=vmap(hessian(plain_of_w))(w, x, p),
         H_plain=vmap(hessian(value))(y, p),
-        bound=bound, parameters=p,
-    )  # fmt: skip
+        bound=bound,
+        parameters=p,
+    )
 
 
 def all_layers(trials: int, seed: int, with_eps: bool) -> list[Layers]:
@@ -190,9 +209,7 @@ def all_layers(trials: int, seed: int, with_eps: bool) -> list[Layers]:
     """
     groups = [(loss, m) for loss in LOSSES for m in BATCHES if m >= 4 or "and BatchNorm" not in loss]
     count = -(-trials // len(groups))
-    return [
-        layers(loss, m, 3 + i % 4, count, seed * 1000 + i, with_eps) for i, (loss, m) in enumerate(groups)
-    ]
+    return [layers(loss, m, 3 + i % 4, count, seed * 1000 + i, with_eps) for i, (loss, m) in enumerate(groups)]
 
 
 @dataclass(frozen=True)
@@ -236,18 +253,24 @@ def landscapes(count: int, m: int, d: int, seed: int, with_eps: bool, identity: 
     gamma, beta = formulas.matching_constants((x @ w_star[..., None])[..., 0], eps)
     matched = torch.arange(count) % 3 != 0
     return Landscapes(
-        x, t, A, w_star, w0, bias, matched,
-        torch.where(matched, gamma, normal(count)), torch.where(matched, beta, normal(count)), eps,
-    )  # fmt: skip
+        x,
+        t,
+        A,
+        w_star,
+        w0,
+        bias,
+        matched,
+        torch.where(matched, gamma, normal(count)),
+        torch.where(matched, beta, normal(count)),
+        eps,
+    )
 
 
 def all_landscapes(trials: int, seed: int, with_eps: bool, identity: bool) -> list[Landscapes]:
     """At least `trials` problems with 4 to 12 samples and 2 to 5 weights."""
     sizes = ((4, 2), (5, 3), (8, 4), (12, 5))
     count = -(-trials // len(sizes))
-    return [
-        landscapes(count, m, d, seed * 1000 + 500 + i, with_eps, identity) for i, (m, d) in enumerate(sizes)
-    ]
+    return [landscapes(count, m, d, seed * 1000 + 500 + i, with_eps, identity) for i, (m, d) in enumerate(sizes)]
 
 
 @dataclass(frozen=True)

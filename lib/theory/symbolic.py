@@ -53,7 +53,7 @@ def theorem_4_1() -> bool:
 
 
 def theorem_4_1_shortfall() -> bool:
-    """The printed Theorem 4.1 misses the left side by (1/sqrt(m) - 1/m)<g,yhat>^2, three samples, eps = 0, gamma = sigma."""
+    """The printed Theorem 4.1 misses its left side by (1/sqrt(m) - 1/m)<g,yhat>^2; m = 3, eps = 0, gamma = sigma."""
     g, Pg, c, rho = _projected()
     printed = (g.T * g)[0] - sum(g) ** 2 / 3 - c**2 / sp.sqrt(3)
     shortfall = (1 / sp.sqrt(3) - sp.Rational(1, 3)) * c**2

@@ -37,7 +37,10 @@ def theorem_4_2_second(layers: Layers) -> Evidence:
     first, second, _ = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     lhs = form(layers.v, layers.Q)
     ratio = (layers.gamma / layers.s) ** 2
-    forms, norms = form(layers.g, layers.H) - form(layers.v, layers.H), dot(layers.g, layers.g) - dot(layers.v, layers.v)
+    forms, norms = (
+        form(layers.g, layers.H) - form(layers.v, layers.H),
+        dot(layers.g, layers.g) - dot(layers.v, layers.v),
+    )
     gap = relative(second.printed - lhs - ratio * forms - first.printed + first.corrected, second.scale)
     smaller = layers.gamma.abs() <= layers.s  # so that |v| <= |g|
     return Evidence(excess(lhs, second.printed, second.scale), gap, smaller, domain=forms * norms >= 0)
@@ -52,7 +55,10 @@ def theorem_4_4(layers: Layers) -> Evidence:
 
 
 def theorem_c_1(layers: Layers) -> Evidence:
-    """The paper's hypothesis is Theorem 4.2's condition. Ours: the exact maximum (58), and the value at X X^T = bound^2 I."""
+    """The paper's hypothesis is Theorem 4.2's condition.
+
+    Ours: the exact maximum (58), and the value at X X^T = bound^2 I.
+    """
     sides = formulas.weight_smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.bound, layers.eps)
     _, _, condition = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     at_identity = relative(layers.bound**4 * form(layers.v, layers.Q) - sides.corrected, sides.scale)
@@ -69,7 +75,10 @@ def observation_activations(layers: Layers) -> Evidence:
 
 
 def _at_minimum(spaces: Landscapes, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """BatchNorm's loss around weights w: |gradient| relative to its parts, how far the Hessian is from PSD, dLhat/d(gamma, beta)."""
+    """Three measures of BatchNorm's loss around weights w.
+
+    They are |gradient| relative to its parts, how far the Hessian is from PSD, and dLhat/d(gamma, beta).
+    """
     y = (spaces.x @ w[..., None])[..., 0]
     z = formulas.batchnorm(y, spaces.gamma, spaces.beta, spaces.eps)
     g = (spaces.A @ (z - spaces.t)[..., None])[..., 0]
@@ -86,7 +95,7 @@ def _at_minimum(spaces: Landscapes, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def observation_minima(spaces: Landscapes) -> Evidence:
-    """W*, the minimum without a norm, in the landscape with the matching constants: stationary, and no downward curvature.
+    """W*, the minimum without a norm, in the landscape with matching constants: stationary, no downward curvature.
 
     With a bias the gradients of gamma and beta vanish as well, so it stays a minimum where they are trained.
     """
@@ -97,9 +106,10 @@ def observation_minima(spaces: Landscapes) -> Evidence:
 
 
 def batchnorm_optimum(spaces: Landscapes) -> Tensor:
-    """The direction [N, d] of BatchNorm's optima for the squared error (A = I): they are its positive multiples, any bias added.
+    """The direction [N, d] of BatchNorm's optima for the squared error (A = I): its positive multiples, with any bias.
 
-    |z - t| depends on the weights by the correlation of z and t alone, which is largest for regression on centred inputs.
+    |z - t| depends on the weights by the correlation of z and t alone, and that is largest for regression on centred
+    inputs.
     """
     x, t = (a - a.mean(1, keepdim=True) for a in (spaces.x, spaces.t))
     return (torch.linalg.pinv(x, rtol=1e-10) @ t[..., None])[..., 0] * torch.sign(spaces.gamma)[:, None]
@@ -117,7 +127,9 @@ def lemma_4_5(spaces: Landscapes) -> Evidence:
     size = dot(spaces.w0, spaces.w0) + dot(spaces.w_star, spaces.w_star)
     condition = dot(star, r) > (1 - 1e-9) * star.norm(dim=-1) * r.norm(dim=-1)
     optimal = [_at_minimum(spaces, w)[i] for w in (r, k[:, None] * spaces.w_star) for i in (0, 1)]
-    kept = torch.stack([*(gap for gap in optimal[:2]), *(torch.where(condition, gap, 0.0) for gap in optimal[2:])]).amax(0)
+    kept = torch.stack(
+        [*(gap for gap in optimal[:2]), *(torch.where(condition, gap, 0.0) for gap in optimal[2:])]
+    ).amax(0)
     ours = torch.where(condition, excess(distance, bound, size), 0.0)
     gap = torch.stack([kept, ours, relative(nearest - bound, size)]).amax(0)
     return Evidence(excess(distance, bound, size), gap, condition)
@@ -148,13 +160,15 @@ def positive_semidefinite(layers: Layers) -> Evidence:
     lowest = torch.linalg.eigvalsh(layers.H)[..., 0]
     gap = relative(lowest.clamp_max(0), torch.linalg.matrix_norm(layers.H))
     every = torch.ones(len(lowest), dtype=torch.bool)
-    return Evidence(gap, condition=every & ("and BatchNorm" not in layers.loss), domain=every & (layers.loss in PIECEWISE_LINEAR))
+    return Evidence(
+        gap, condition=every & ("and BatchNorm" not in layers.loss), domain=every & (layers.loss in PIECEWISE_LINEAR)
+    )
 
 
 def more_predictive(layers: Layers) -> Evidence:
     """v^T Q v <= g^T H g where both forms of H and gamma <g, yhat> are non-negative."""
     bn, plain = form(layers.v, layers.H), form(layers.g, layers.H)
-    first, second, smaller = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
+    _, second, smaller = formulas.smoothness(layers.y, layers.g, layers.H, layers.gamma, layers.eps)
     domain = (bn >= 0) & (plain >= 0) & (layers.gamma * dot(layers.g, layers.yhat) >= 0)
     size = second.scale + torch.linalg.matrix_norm(layers.H) * dot(layers.g, layers.g)
     condition = smaller & (layers.gamma.abs() <= layers.s)
@@ -178,7 +192,7 @@ def _normal(numbers: Numbers, m: int) -> Callable[[], Tensor]:
 
 
 def quadratic_growth(numbers: Numbers) -> Evidence:
-    """The exponent of m in <1, g>^2, from m = 64 to 1,024, for per-sample gradients with mean 2 or 0, summed or averaged.
+    """The exponent of m in <1, g>^2, m = 64 to 1,024, for per-sample gradients with mean 2 or 0, summed or averaged.
 
     The residual is the exponent's distance from 2, and up to 0.25 counts as quadratic: that is the noise of the fit.
     """

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from lib.errors import check_number
+from lib.errors import check_choice, check_number
+from lib.paper import claims, experiments, ledger, results
+from lib.paper.claims import Claim, Thesis
+from lib.paper.ledger import Row
 from lib.theory.evidence import RULE, Result, judge
 from lib.theory.samples import Numbers, all_landscapes, all_layers
 from lib.theory.statements import STATEMENTS
@@ -59,30 +62,68 @@ def result(results: Iterable[Result], id: str) -> Result:
     return next(found for found in results if found.statement.id == id)
 
 
-def _claim(found: Result) -> dict:
+#: Statements that hold, or fail, by what they say: a sum of squares is not negative.
+_BY_CONSTRUCTION = ("say-additive",)
+
+
+def _row(found: Result) -> Row:
     statement = found.statement
-    fixed = " ".join(part for part in (statement.condition, statement.corrected) if part)
-    return {
-        "id": statement.id, "where": statement.where, "paper": statement.paper, "rule": RULE,
-        "value": found.worst if found.as_printed == "true" else (found.share if found.trials else None),
-        "low": None, "high": None, "seeds": None, "scale": "exact", "data": "random layers", "records": [],
-        "verdict": found.verdict, "as_printed": found.as_printed, "corrected": fixed,
-    }  # fmt: skip
+    # Equations are the steps of proofs whose theorems count; remarks of our own are none of the paper's.
+    step = bool(statement.numbers)
+    claim = Claim(
+        statement.id,
+        statement.where,
+        statement.paper,
+        "largest relative residual" if found.as_printed == "true" else "share of the trials that it fails on",
+        thesis=Thesis.THEORY,
+        figures=("proofs-equations" if step else "theory-verdicts",),
+        counts=not step and statement.where != "our remark",
+        by_construction=statement.id in _BY_CONSTRUCTION,
+        decided_by=RULE,
+    )
+    return Row(
+        claim,
+        found.verdict,
+        "exact",
+        value=found.worst if found.as_printed == "true" else (found.share if found.trials else None),
+        data="random layers",
+        right=" ".join(part for part in (statement.condition, statement.corrected) if part),
+    )
 
 
-def theory_claims(trials: int = 1000) -> list[dict]:
-    """The verdicts as claims: `value` is the worst relative residual where a statement holds, else the share of trials it fails on.
+def theory_rows(trials: int = 1000) -> list[Row]:
+    """The verdicts as rows of the ledger.
 
-    Equations that hold are one claim together, `eq-hold`, whose value is the worst of their residuals.
+    `value` is the worst relative residual where a statement holds, else the share of trials it fails on. Equations that
+    hold are one row together, `eq-hold`, whose value is the worst of their residuals.
     """
     results = evaluate(trials)
     holding = [found for found in results if found.statement.numbers and found.as_printed == "true"]
-    claims = [_claim(found) for found in results if found not in holding]
+    rows = [_row(found) for found in results if found not in holding]
     numbers = sorted(number for found in holding for number in found.statement.numbers)
-    together = _claim(max(holding, key=lambda found: found.worst))
-    together |= {"id": "eq-hold", "where": "appendix C", "corrected": ""}
-    together["paper"] = f"{len(numbers)} equations: " + ", ".join(map(str, numbers))
-    return [*claims, together]
+    worst = _row(max(holding, key=lambda found: found.worst))
+    says = f"{len(numbers)} equations: " + ", ".join(map(str, numbers))
+    together = replace(worst.claim, id="eq-hold", where="appendix C", paper=says)
+    return [*rows, replace(worst, claim=together, right="")]
+
+
+def ledger_rows(scale: str, device: str = "cpu", lacking: set[str] | None = None) -> list[Row]:
+    """The whole ledger: every claim's row at `scale`, the experiments' first, then the theory's.
+
+    Raises `MissingRecords` for records that a build makes and that are not here. With a set `lacking`, the names of
+    their experiments go into it instead, and their claims are not measured yet.
+    """
+    check_choice("scale", scale, experiments.SCALES)
+    found = []
+    for claim in claims.CLAIMS:
+        try:
+            found.append(ledger.evaluate(claim, scale, device))
+        except results.MissingRecords:
+            if lacking is None:
+                raise
+            lacking.add(claim.experiment)
+            found.append(Row(claim, "not measured yet", scale))
+    return [*found, *theory_rows(TRIALS[scale])]
 
 
 def select(results: Iterable[Result], *prefixes: str) -> list[Result]:
@@ -105,9 +146,14 @@ def verdict_list(results: Iterable[Result]) -> str:
         if statement.corrected:
             parts.append(f"*Right version:* {statement.corrected}.")
         if found.worst_corrected is not None and found.trials:
-            parts.append(f"Its worst residual is {found.worst_corrected:.0e}.")
+            parts.append(f"Its worst residual is {_size(found.worst_corrected)}.")
         lines.append("- " + " ".join([*parts, statement.note]).strip())
     return "\n".join(lines)
+
+
+def _size(residual: float) -> str:
+    """A residual's size, to one digit."""
+    return f"{residual:.0e}" if residual else "0"
 
 
 def verdict_table(results: Iterable[Result]) -> str:
@@ -115,6 +161,6 @@ def verdict_table(results: Iterable[Result]) -> str:
     lines = ["| equation | says | trials | worst residual | at eps > 0 |", "|---|---|---|---|---|"]
     for found in results:
         statement, where = found.statement, found.statement.where.removeprefix("appendix C, ")
-        cells = (where, statement.paper, f"{found.trials}", f"{found.worst:.0e}", found.with_eps or "")
+        cells = (where, statement.paper, f"{found.trials}", _size(found.worst), found.with_eps or "")
         lines.append("| " + " | ".join(cell.replace("\\|", "\\Vert ").replace("|", "\\vert ") for cell in cells) + " |")
     return "\n".join(lines)

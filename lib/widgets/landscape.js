@@ -1,9 +1,5 @@
 // The step-size explorer: landscape bands over training, for measured step sizes and a range of step lengths.
 
-// Float64 array (a settled network's loss varies in its last digits) with dimensions [norm, seed, step, length] (or [norm, seed, step]) of one step size.
-function decode(view, offset, size) {
-  return new Float64Array(view.buffer.slice(view.byteOffset + 8 * offset, view.byteOffset + 8 * (offset + size)));
-}
 
 // Bands and medians of one norm: lowest and highest loss and gradient change and largest beta over lengths a..b.
 function bands(curve, seeds, steps, lengths, first, last, stepSize) {
@@ -37,32 +33,26 @@ function ratio(run, seeds, first, last, quantity) {
 
 function render({ model, el }) {
   const names = { none: "no normalization", batchnorm: "BatchNorm" };
-  const { root, controls, canvases, readout } = frame(
-    el,
-    ["loss along the gradient", "change of the gradient", "effective smoothness"],
-    Object.entries(names).map(([norm, name]) => [name, COLOURS[norm]]),
-    model.get("caption"),
-  );
+  const panels = ["loss along the gradient", "change of the gradient", "effective smoothness"];
+  const { root, controls, canvases, readout, legend } = frame(el, panels, model.get("caption"));
+  const buttons = make("div", { class: "bn-buttons" });
+  controls.after(buttons);
   let runs = [];
   const lengths = () => model.get("step_lengths");
-  let step, from, to, seed;
+  let step, from, to, seed, moment, address;
+  let moments = []; // the steps that the marker can stand at
+  linked(canvases, { value: () => moment.value(), set: (x) => moment.set(x) }, () => moments, draw);
 
   function load() {
     runs = model.get("runs").map((run) => ({ ...run, lengths: lengths(), curves: {} }));
-    const view = model.get("values");
-    let offset = 0;
+    const next = unpacking(model.get("values"));
     for (const run of runs) {
       for (const norm of Object.keys(names)) {
-        const full = run.seeds * run.steps.length * lengths().length;
-        const loss = decode(view, offset, full);
-        const change = decode(view, offset + full, full);
-        const gradient = decode(view, offset + 2 * full, full / lengths().length);
-        offset += 2 * full + gradient.length;
-        run.curves[norm] = { loss, change, norm: gradient };
+        const points = run.seeds * run.steps.length;
+        // [seed, step, length], and the gradient's norm [seed, step].
+        run.curves[norm] = { loss: next(points * lengths().length), change: next(points * lengths().length), norm: next(points) };
       }
-      const ratios = 3 * run.seeds * lengths().length ** 2;
-      run.logRatios = decode(view, offset, ratios);
-      offset += ratios;
+      run.logRatios = next(3 * run.seeds * lengths().length ** 2);
     }
     controls.replaceChildren();
     const sizes = runs.map((run) => run.label);
@@ -78,8 +68,20 @@ function render({ model, el }) {
       draw();
     });
     seed = slider("seed", seeds, "all", (x) => (x === "all" ? "median" : `seed ${x}`), draw);
-    controls.append(step.element, from.element, to.element, seed.element);
+    moments = [...new Set(runs.flatMap((run) => run.steps))].sort((a, b) => a - b);
+    moment = slider("training step", moments, moments[moments.length >> 1], String, draw);
+    // By what it shows: a page may have one of VGG and one of the deep networks.
+    address = addressed(`landscape-${runs[0].title.split(" ")[0].toLowerCase()}`,
+      { step, moment, from, to, seed }, presets(), draw);
+    controls.append(step.element, moment.element, from.element, to.element, seed.element);
+    buttons.replaceChildren(...address.buttons);
     draw();
+  }
+
+  // The first probe, at every length; and one step of training, as far as gradient descent itself goes.
+  function presets() {
+    const [all, one] = [{ from: lengths()[0], to: lengths().at(-1), seed: "all" }, nearest(lengths(), 1)];
+    return { "at the first step": { ...all, moment: moments[0] }, "one step of training": { from: one, to: one, seed: "all" } };
   }
 
   function draw() {
@@ -90,29 +92,40 @@ function render({ model, el }) {
     for (const norm of Object.keys(names)) {
       found[norm] = bands(run.curves[norm], seeds, run.steps.length, lengths(), first, last, run.step_size);
     }
+    const mark = moment.value();
     const panel = (low, high) =>
       Object.keys(names).map((norm) => ({ x: run.steps, low: found[norm][low], high: found[norm][high], colour: COLOURS[norm] }));
-    plot(canvases[0], { title: "loss", xlabel: "step", log: true, bands: panel("lossLow", "lossHigh") });
-    plot(canvases[1], { title: "change of the gradient", xlabel: "step", log: true, bands: panel("changeLow", "changeHigh") });
+    plot(canvases[0], { title: "loss along the gradient", xlabel: "step", ylabel: "lowest to highest loss", log: true, mark, bands: panel("lossLow", "lossHigh") });
+    plot(canvases[1], { title: "change of the gradient", xlabel: "step", ylabel: "distance of gradients", log: true, mark, bands: panel("changeLow", "changeHigh") });
     plot(canvases[2], {
       title: "effective β-smoothness",
       xlabel: "step",
+      ylabel: "β (1 / step size)",
       log: true,
+      mark,
       lines: [
         ...Object.keys(names).map((norm) => ({ x: run.steps, y: found[norm].beta, colour: COLOURS[norm] })),
-        { x: run.steps, y: run.steps.map(() => 2 / run.step_size), colour: ink().grey, width: 1, dash: [4, 4] },
+        { x: run.steps, y: run.steps.map(() => 2 / run.step_size), colour: ink().text, width: 2, dash: [6, 4] },
       ],
     });
+    legend([...Object.entries(names).map(([norm, name]) => [name, COLOURS[norm]]), ["2 / step size", "currentColor", "dash"]]);
     const factor = (quantity) => shortNumber(ratio(run, seeds, first, last, quantity));
     const diverged = Object.keys(names).map((norm) => {
       const lost = seeds.filter((one) => !Number.isFinite(run.curves[norm].norm[(one + 1) * run.steps.length - 1]));
       return lost.length ? ` ${lost.length} of ${seeds.length} seeds with ${names[norm]} diverged.` : "";
     });
+    const at = run.steps.indexOf(nearest(run.steps, mark));
+    const there = Object.entries(names).map(([norm, name]) => {
+      const [low, high, change, beta] = ["lossLow", "lossHigh", "changeHigh", "beta"].map((what) => shortNumber(found[norm][what][at]));
+      return `${name}: loss ${low} to ${high}, gradient changed by up to ${change}, β ${beta}`;
+    });
     readout.textContent =
       `${run.title}, step size ${run.label}, ${from.value()} to ${to.value()} step sizes along the gradient. ` +
+      `At step ${run.steps[at]}: ${there.join("; ")}; 2 / step size is ${shortNumber(2 / run.step_size)}. ` +
       `Without BatchNorm over with it, median over training: loss band ${first === last ? "—" : factor(0)}, ` +
       `gradient change ${factor(1)}, β ${factor(2)}. ` +
-      `The dashed line is 2 / step size.${diverged.join("")}`;
+      diverged.join("");
+    address.note();
   }
 
   const size = make("input", { type: "number", value: "5e-7", step: "any", min: "0", "aria-label": "step size to measure" });

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 
-import anywidget
 import numpy as np
 import traitlets
 import xarray as xr
 
-from lib import measures, results, training
+from lib import figures
 from lib.errors import Failure, UsageError, check_number
+from lib.figures.words import describe
+from lib.paper import measures, results
+from lib.paper.labels import Label
 from lib.probes import effective_smoothness
-from lib.specs import LinearSpec, VGGSpec, from_canonical
-from lib.widgets import source
+from lib.runs import training
+from lib.specs import ImageSpec, LinearSpec, spec_of
+from lib.widgets import Explorable, packed, source
 
 NORMS = ("none", "batchnorm")
 
@@ -30,8 +33,10 @@ def log_ratios(pair: dict[str, xr.Dataset]) -> np.ndarray:
         curve = pair[norm]
         loss.append(curve.landscape_loss.transpose(*order))
         change.append(curve.grad_change.transpose(*order))
-        step_size = from_canonical(curve.attrs["spec"]).step_size
-        beta.append(effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm).transpose(*order))
+        step_size = spec_of(curve).step_size
+        beta.append(
+            effective_smoothness(curve.grad_change, curve.step_length, step_size, curve.grad_norm).transpose(*order)
+        )
     seeds, _, lengths = loss[0].shape
     found = np.full((3, seeds, lengths, lengths), np.nan)
 
@@ -49,15 +54,16 @@ def log_ratios(pair: dict[str, xr.Dataset]) -> np.ndarray:
     return found
 
 
-class LandscapeExplorer(anywidget.AnyWidget):
+class LandscapeExplorer(Explorable):
     """Sliders over the measured step sizes and step lengths of a "norm, step size" experiment.
 
-    `curves` maps "none, SIZE" and "batchnorm, SIZE" to records that were probed at the same
+    `curves` maps Label("none", SIZE) and Label("batchnorm", SIZE) to records that were probed at the same
     lengths; about `points` of their probes are sent to the page, and the ratios of all. With a kernel, `measure`
     (the button) trains deep linear networks at another step size and adds it to the stops.
     """
 
     _esm = source("landscape")
+    words = "How much loss and gradient vary along the gradient while training, and the effective smoothness there."
     runs = traitlets.List().tag(sync=True)
     step_lengths = traitlets.List().tag(sync=True)
     start = traitlets.Unicode().tag(sync=True)
@@ -65,33 +71,36 @@ class LandscapeExplorer(anywidget.AnyWidget):
     measurable = traitlets.Bool().tag(sync=True)
     values = traitlets.Bytes().tag(sync=True)
 
-    def __init__(self, curves: dict[str, xr.Dataset], start: str, points: int = 50) -> None:
+    def __init__(self, curves: dict[Label, xr.Dataset], start: str, points: int = 50) -> None:
         super().__init__()
         self._points = points
         self._pairs: dict[str, dict[str, xr.Dataset]] = {}
         for label, curve in curves.items():
-            norm, _, size = label.partition(", ")
-            self._pairs.setdefault(size, {})[norm] = curve
+            self._pairs.setdefault(f"{label.setting:g}", {})[label.norm] = curve
         if start not in self._pairs:
             raise UsageError(f"start is {start!r}, but must be one of: {', '.join(self._pairs)}.")
         self.step_lengths = [float(f"{x:.6g}") for x in next(iter(curves.values())).step_length.values]
         self.start = start
         self.caption = results.provenance(curves)
-        self.measurable = isinstance(from_canonical(next(iter(curves.values())).attrs["spec"]), LinearSpec)
+        self.measurable = isinstance(spec_of(next(iter(curves.values()))), LinearSpec)
         self.on_msg(self._received)
         self._send_pairs()
+
+    def still(self) -> tuple[figures.Drawn, str]:
+        figure = figures.landscape({Label(norm): curve for norm, curve in self._pairs[self.start].items()})
+        return figure, describe(figure)
 
     def _send_pairs(self) -> None:
         runs, parts = [], []
         for size, pair in sorted(self._pairs.items(), key=lambda item: float(item[0])):
-            spec = from_canonical(pair["none"].attrs["spec"])
+            spec = spec_of(pair["none"])
             every = max(1, pair["none"].sizes["landscape_step"] // self._points)
             thin = {norm: pair[norm].isel(landscape_step=slice(None, None, every)) for norm in NORMS}
             runs.append(
                 {
                     "label": size,
                     "step_size": spec.step_size,
-                    "title": "VGG" if isinstance(spec, VGGSpec) else "Deep linear networks",
+                    "title": "VGG" if isinstance(spec, ImageSpec) else "Deep linear networks",
                     "seeds": thin["none"].sizes["seed"],
                     "steps": thin["none"].landscape_step.values.tolist(),
                 }
@@ -99,25 +108,22 @@ class LandscapeExplorer(anywidget.AnyWidget):
             for norm in NORMS:
                 for name in ("landscape_loss", "grad_change", "grad_norm"):
                     dims = ["seed", "landscape_step", "step_length"][: 2 if name == "grad_norm" else 3]
-                    array = thin[norm][name].transpose(*dims).values
-                    parts.append(np.ascontiguousarray(array, dtype="<f8").tobytes())
-            parts.append(log_ratios(pair).astype("<f8").tobytes())
+                    parts.append(thin[norm][name].transpose(*dims).values)
+            parts.append(log_ratios(pair))
         self.runs = runs
-        self.values = b"".join(parts)
+        self.values = packed(parts)
 
     def measure(self, step_size: float) -> None:
-        """Train deep linear networks like those shown at another `step_size` now, and add them to the stops: seconds."""
+        """Train deep linear networks like those shown at another `step_size`, in seconds, and add them to the stops."""
         check_number("step_size", step_size, 0, 1, low_open=True)
         label = f"{step_size:g}"
         pair = self._pairs[self.start]
-        like = from_canonical(pair["none"].attrs["spec"])
+        like = spec_of(pair["none"])
         if not isinstance(like, LinearSpec):
             raise UsageError("measure trains deep linear networks, but this widget shows VGG; use the other one.")
         spec = like.but(step_size=step_size, shift_every=0, histogram_every=0)
         made = {norm: spec.but(norm=norm) for norm in NORMS}
-        self._pairs[label] = {
-            norm: training.run(one).assign_attrs(spec=one.canonical()) for norm, one in made.items()
-        }
+        self._pairs[label] = {norm: training.run(one).assign_attrs(spec=one.canonical()) for norm, one in made.items()}
         self.start = label
         self._send_pairs()
 

@@ -41,12 +41,8 @@ const deviation = (values) => {
 };
 
 function render({ model, el }) {
-  const { root, controls, canvases, readout } = frame(
-    el,
-    ["mean and spread of one activation over steps", "distribution at one step", "training accuracy"],
-    [["with BatchNorm", COLOURS.batchnorm], ["without", COLOURS.none], ["with noise", COLOURS.noisy]],
-    `Measured training: ${model.get("caption")}`,
-  );
+  const panels = ["mean and spread of one activation over steps", "distribution at one step", "training accuracy"];
+  const { root, controls, canvases, readout, legend } = frame(el, panels, `Measured training: ${model.get("caption")}`);
   const paper = model.get("paper");
   const two = (x) => (x === null ? "divergence" : x.toFixed(2));
   const strengths = model.get("strengths");
@@ -72,7 +68,8 @@ function render({ model, el }) {
   const knobs = {};
   for (const name of Object.keys(ranges)) knobs[name] = slider(signs[name], ranges[name], start[name], two, draw);
   const moment = slider("time step", { min: 0, max: 59, step: 1 }, 0, String, draw);
-  controls.append(strength.element, ...Object.values(knobs).map((knob) => knob.element), moment.element);
+  const address = addressed("noise", { strength, ...knobs, moment }, {}, draw);
+  controls.append(strength.element, ...Object.values(knobs).map((knob) => knob.element), moment.element, ...address.buttons);
 
   function draw() {
     const noise = Object.fromEntries(Object.entries(knobs).map(([name, knob]) => [name, knob.value()]));
@@ -83,6 +80,7 @@ function render({ model, el }) {
     plot(canvases[0], {
       title: "mean ± spread",
       xlabel: "time step",
+      ylabel: "activation",
       ylim: [-4, 4],
       bands: [{ x: steps, low: means.map((m, t) => m - spreads[t]), high: means.map((m, t) => m + spreads[t]), colour: COLOURS.noisy }],
       lines: [
@@ -101,6 +99,7 @@ function render({ model, el }) {
     plot(canvases[1], {
       title: `time step ${moment.value()}`,
       xlabel: "activation",
+      ylabel: "density",
       ylim: [0, 0.7],
       bars: [{ x: centres, y: shares, width: 10 / bins, colour: COLOURS.noisy }],
       lines: [{ x: centres, y: centres.map((x) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI)), colour: COLOURS.batchnorm }],
@@ -112,6 +111,7 @@ function render({ model, el }) {
     plot(canvases[2], {
       title: `accuracy, noise ${strength.value()}×`,
       xlabel: "step",
+      ylabel: "training accuracy",
       ylim: [0, 1],
       lines: [
         line(clean, "batchnorm", COLOURS.batchnorm, [4, 4]),
@@ -121,6 +121,12 @@ function render({ model, el }) {
         ...(live ? [line(live, "batchnorm", COLOURS.noisy, [])] : []),
       ],
     });
+    legend([
+      ["with BatchNorm", COLOURS.batchnorm],
+      ["without", COLOURS.none],
+      ["with noise", COLOURS.noisy],
+      ["dashed: without noise", "currentColor", "dash"],
+    ]);
     const chosen = scaled(strength.value());
     const measured = Object.keys(noise).every((name) => Math.abs(noise[name] - chosen[name]) < 1e-6);
     const last = (curve) => curve[curve.length - 1];
@@ -130,6 +136,7 @@ function render({ model, el }) {
       `Measured at ${strength.value()}× the paper's noise${measured ? "" : ", not at the sliders' present values"}: training accuracy ends at ` +
       `${two(last(now.batchnorm))} with BatchNorm and ${two(last(now.none))} without ` +
       `(no noise, dashed: ${two(last(clean.batchnorm))} and ${two(last(clean.none))}).`;
+    address.note();
   }
 
   const button = make("button", { type: "button" }, "train with this noise now");

@@ -53,6 +53,9 @@ const AXES = {
 const SIZE = 320;
 const UNIT = 36;
 const LIMIT = 3;
+const REACH = 14; // around a handle's middle: on a phone, too, more than 24 pixels across
+const NUDGE = 0.1; // what an arrow key moves a handle by, in units of the plane; ten times as far with Shift
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 const LOOKS = `
 .bn-projection .bn-panels { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: flex-start; }
@@ -62,7 +65,8 @@ const LOOKS = `
 .bn-projection .bn-slider { grid-template-columns: 4.6em minmax(60px, 1fr) 3.2em; min-height: 27px; }
 .bn-projection svg { display: block; width: 100%; max-width: 320px; height: auto; }
 .bn-projection svg text { font-size: 13px; fill: currentColor; }
-.bn-projection .bn-handle { cursor: grab; touch-action: none; }
+.bn-projection .bn-handle { cursor: grab; touch-action: none; outline: none; }
+.bn-projection .bn-handle:focus-visible .bn-knob { stroke: currentColor; stroke-width: 4; }
 .bn-projection fieldset { border: 1px solid currentColor; border-radius: 6px; margin: 0 0 6px; padding: 0 10px 4px; min-width: 0; }
 .bn-projection legend { padding: 0 6px; margin: 0; float: none; width: auto; font-size: 14px; }
 .bn-projection output { text-align: right; font-variant-numeric: tabular-nums; }
@@ -80,7 +84,7 @@ const LOOKS = `
 const paints = () =>
   dark()
     ? { g: "#56B4E9", v: "#FF8A3D", kept: "#2CC9A0", inner: "#E69F00", mean: "#CC79A7" }
-    : { g: COLOURS.none, v: COLOURS.batchnorm, kept: COLOURS.noisy, inner: "#B87A00", mean: "#CC79A7" };
+    : { g: "#0072B2", v: "#D55E00", kept: "#00845F", inner: "#A06A00", mean: "#B3558A" };
 
 const show = (value) => {
   const rounded = Math.abs(value) < 5e-4 ? 0 : value;
@@ -97,8 +101,11 @@ function picture(values, y, g, m) {
   const line = ([x1, y1], [x2, y2], dash) =>
     `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="currentColor" stroke-dasharray="${dash}" opacity="0.7"/>`;
   const handle = (name, [x, y], shift) =>
-    `<circle class="bn-handle" data-handle="${name}" cx="${x}" cy="${y}" r="9" fill="${paint[name === "y" ? "inner" : "g"]}"><title>drag ${name}</title></circle>
-     <text x="${x + 12}" y="${y + shift}">${name}</text>`;
+    `<g class="bn-handle" data-handle="${name}" tabindex="0" role="slider" aria-roledescription="handle in a plane" aria-valuenow="${Math.round(100 * x) / 100}"
+       aria-valuetext="${said[name].map(show).join(", ")}" aria-label="${name}: drag it, or move it by arrow keys">
+       <circle cx="${x}" cy="${y}" r="${REACH}" fill="transparent"/><circle class="bn-knob" cx="${x}" cy="${y}" r="9" fill="${paint[name === "y" ? "inner" : "g"]}"/></g>
+     <text x="${x + 12}" y="${y + shift}" aria-hidden="true">${name}</text>`;
+  const said = { y, g };
   const [yhat, centred, kept, v] = [values.yhat, g, values.kept, values.v].map(plane);
   const far = yhat.map((value) => (value * 5) / Math.sqrt(m));
   return `<defs>${tips}</defs>
@@ -147,11 +154,11 @@ function legend(values) {
 }
 
 function render({ model, el }) {
-  const { root, controls, readout: line } = frame(el, [], []);
+  const { root, controls, readout: line } = frame(el, []);
   root.classList.add("bn-projection");
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", `${-SIZE / 2} ${-SIZE / 2} ${SIZE} ${SIZE}`);
-  svg.setAttribute("role", "img");
+  svg.setAttribute("role", "group"); // of handles that have names of their own
   svg.setAttribute("aria-label", "The plane orthogonal to 1: y, g, what is left of g, and the gradient that reaches y");
   const key = make("div");
   const text = make("div", { class: "bn-readout", "aria-live": "polite" });
@@ -192,28 +199,42 @@ function render({ model, el }) {
       made.set(read());
     }
     const values = compute(y, g, h, model.get("gamma"));
+    const held = svg.contains(document.activeElement) && document.activeElement.dataset.handle;
     svg.innerHTML = values ? picture(values, y, g, m) : "";
+    if (held) svg.querySelector(`[data-handle=${held}]`)?.focus();
     key.innerHTML = values ? legend(values) : "";
     text.innerHTML = values ? readout(values, m) : "All samples are equal: the unit cannot be normalized. Move one y.";
   };
 
+  // Puts y or g at a place of the plane; their means stay.
+  const move = (name, across, up) => {
+    const m = model.get("samples");
+    const old = model.get(name);
+    const average = mean(old.slice(0, m));
+    const place = (i) => average + across * AXES[m][0][i] + up * AXES[m][1][i];
+    const held = (value) => Math.max(-LIMIT, Math.min(LIMIT, Math.round(value * 20) / 20));
+    set(name, old.map((value, i) => (i < m ? held(place(i)) : value)));
+  };
   let dragged = null;
   svg.addEventListener("pointerdown", (event) => {
-    dragged = event.target.dataset.handle;
+    dragged = event.target.closest("[data-handle]")?.dataset.handle;
     if (dragged) svg.setPointerCapture(event.pointerId);
   });
   svg.addEventListener("pointermove", (event) => {
     if (!dragged) return;
-    const m = model.get("samples");
     const box = svg.getBoundingClientRect();
     const unit = (box.width * UNIT) / SIZE;
-    const across = (event.clientX - box.left - box.width / 2) / unit;
-    const up = (box.top + box.height / 2 - event.clientY) / unit;
-    const old = model.get(dragged);
-    const average = mean(old.slice(0, m));
-    const place = (i) => average + across * AXES[m][0][i] + up * AXES[m][1][i];
-    const held = (value) => Math.max(-LIMIT, Math.min(LIMIT, Math.round(value * 20) / 20));
-    set(dragged, old.map((value, i) => (i < m ? held(place(i)) : value)));
+    move(dragged, (event.clientX - box.left - box.width / 2) / unit, (box.top + box.height / 2 - event.clientY) / unit);
+  });
+  svg.addEventListener("keydown", (event) => {
+    const name = event.target.dataset.handle;
+    if (!name || !ARROWS[event.key]) return;
+    event.preventDefault();
+    const m = model.get("samples");
+    const values = model.get(name).slice(0, m);
+    const [across, up] = AXES[m].map((axis) => dot(values, axis));
+    const by = NUDGE * (event.shiftKey ? 10 : 1);
+    move(name, across + by * ARROWS[event.key][0], up + by * ARROWS[event.key][1]);
   });
   for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, () => { dragged = null; });
   for (const name of ["samples", "y", "g", "h", "gamma"]) model.on(`change:${name}`, update);

@@ -1,0 +1,5 @@
+"""Runs: a spec becomes a record."""
+
+from lib.runs.sweeps import ensure, obtain, prepare
+
+__all__ = ["ensure", "obtain", "prepare"]
