@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
 from torchvision import models as vision
 from torchvision.ops import StochasticDepth
@@ -334,6 +334,18 @@ class Forgetful(nn.Module):
         return self.one(x) * self.remember()
 
 
+class Clipping(nn.Module):
+    """Keeps its weights small where no version counter sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(4, 3)
+
+    def forward(self, x):
+        self.one.weight.data.clamp_(-0.1, 0.1)
+        return self.one(x)
+
+
 def changed(make, change):
     def made():
         model, x, y = make()
@@ -370,6 +382,14 @@ def quantise(model):
 
 def fake(model):
     model[1] = torch.ao.quantization.FakeQuantize()
+
+
+def clamp(model):
+    model[0].weight.register_hook(lambda grad: grad.clamp(-0.01, 0.01))
+
+
+def halve(model):
+    model[2].register_full_backward_hook(lambda _, grads, __: (0.5 * grads[0],))
 
 
 MLP = flat(linear(4, 4), nn.Tanh, linear(4, 3))
@@ -574,7 +594,39 @@ KINDS: dict[str, Kind] = {
     "loss module with weights of classes": Kind(
         RELU, ("0.weight", "2.weight"), NO_NORM, nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
     ),
+    "pruned weights": Kind(
+        changed(RELU, lambda model: prune.l1_unstructured(model[0], "weight", 0.4) and None),
+        ("0.weight_orig", "2.weight"),
+        NO_NORM,
+    ),
+    "orthogonal weights": Kind(
+        changed(RELU, lambda model: parametrizations.orthogonal(model[0]) and None),
+        ("0.parametrizations.weight.original", "2.weight"),
+        NO_NORM | {"precision": "linalg_matrix_exp makes products inside.*TF32"},
+    ),
+    "gradient clamped by a hook": Kind(
+        changed(RELU, clamp),
+        ("0.weight", "2.weight"),
+        NO_NORM | {"eigenvalue": "0.weight: a product with the Hessian is not the change of the gradient"},
+    ),
+    "gradient halved by a hook of a module": Kind(
+        changed(RELU, halve),
+        ("0.weight", "2.weight"),
+        NO_NORM | {"eigenvalue": "2: a product with the Hessian is not the change of the gradient"},
+    ),
+    "random slopes (RReLU)": Kind(flat(linear(4, 4), nn.RReLU, linear()), ("0.weight", "2.weight"), NEITHER),
+    "BatchNorm that averages all batches": Kind(
+        flat(linear(4, 4), lambda: nn.BatchNorm1d(4, momentum=None), nn.ReLU, linear()), ("0.weight", "3.weight")
+    ),
     # Refused by every probe
+    "embedding with a largest norm": Kind(
+        lambda: (
+            nn.Sequential(nn.Embedding(7, 4, max_norm=1.0), nn.Tanh(), nn.Linear(4, 3)).double(),
+            torch.arange(6),
+            torch.arange(6) % 3,
+        ),
+        refused={"all": "forward pass writes to 0.weight, as an embedding with max_norm does"},
+    ),
     "float16 weights": Kind(
         changed(RELU, lambda model: model.half()), refused={"all": "0.weight is torch.float16.*model.float"}
     ),
@@ -606,6 +658,9 @@ KINDS: dict[str, Kind] = {
     ),
     "keeps a count outside its attributes": Kind(
         of(Forgetful, 4), refused={"all": "second pass with the same draws is another"}
+    ),
+    "clips its weights in the forward pass": Kind(
+        of(Clipping, 4), refused={"all": "forward pass writes to one.weight.*after the step"}
     ),
     "writes to its batch": Kind(flat(lambda: nn.ReLU(True), linear()), refused={"all": "writes to its batch.*x.clone"}),
     "empty batch": Kind(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook
 
 from lib import probes
 from lib.models import vgg
@@ -20,17 +21,23 @@ SOME = range(20, 30)
 
 
 class Passes:
-    """Counts of a module's forward passes, of the backward passes to its output, and of those through gradients."""
+    """Counts of a module's forward passes, of the backward passes to its output, and of those through gradients.
+
+    It looks on from outside, by a hook of all modules: one of the network's own would have to be checked by a probe.
+    """
 
     def __init__(self, *modules):
-        self.forward = self.backward = self.products = 0
+        self.restart()
         for module in modules:
-            module.register_forward_hook(self._forward)
+            module.passes = self
+        self.end = register_module_forward_hook(self._forward).remove
 
     def __deepcopy__(self, memo):
         return self  # copies of the module count here, too
 
     def _forward(self, module, inputs, output):
+        if getattr(module, "passes", None) is not self:
+            return
         self.forward += 1
         if output.requires_grad:
             output.register_hook(self._backward)
@@ -43,8 +50,12 @@ class Passes:
     def _product(self, grad):
         self.products += 1
 
+    def restart(self):
+        self.forward = self.backward = self.products = 0
+
     def counts(self):
         """Forward passes, backward passes that are no products, and products."""
+        self.end()
         return self.forward, self.backward - self.products, self.products
 
 
@@ -58,8 +69,17 @@ def batch(seed):
     return torch.randn(8, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), torch.arange(8) % 2
 
 
-def at(model):
-    return probes.Point.at(model, F.cross_entropy, *batch(1), 0.1)
+def at(model, loss=F.cross_entropy, x=None, y=None):
+    x, y = batch(1) if x is None else (x, y)
+    return probes.Point.at(model, loss, x, y, 0.1)
+
+
+def counted(model, *data, parts=None):
+    """The network's point, and what passes from now on through it, or through its `parts`."""
+    passes = Passes(*([model] if parts is None else parts))  # before: a point knows all that modules have
+    point = at(model, *data)
+    passes.restart()
+    return point, passes
 
 
 def measured(what):
@@ -153,8 +173,7 @@ def said(thing):
 )
 def test_a_probe_costs_what_its_docstring_says(thing, words, run, expected):
     assert words in said(thing)
-    point = at(network())
-    passes = Passes(point.model)
+    point, passes = counted(network())
     run(point)
     forward, backward, products = passes.counts()
     assert (forward, backward) == expected[:2]
@@ -173,9 +192,9 @@ def test_every_probe_that_says_what_it_costs_is_counted():
 
 
 def test_without_layers_to_find_covariate_shift_is_a_gradient_a_layer():
-    point = at(network())
+    point, passes = counted(network())
     layers = probes.layers_of(point)
-    passes = Passes(point.model)
+    passes.restart()
     probes.covariate_shift(point, layers)
     assert passes.counts() == (LAYERS, LAYERS, 0)
 
@@ -183,8 +202,8 @@ def test_without_layers_to_find_covariate_shift_is_a_gradient_a_layer():
 def test_a_chain_costs_half():
     spec = ImageSpec(depth=7, width=1 / 32, train_images=64, batch_size=8)
     model, x = vgg(spec), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    point = probes.Point.at(model, F.cross_entropy, x, torch.arange(8), 0.1)
-    passes, k = Passes(*model), len(model)
+    point, passes = counted(model, F.cross_entropy, x, torch.arange(8), parts=model)
+    k = len(model)
     probes.covariate_shift(point)
     assert passes.counts() == (k * (k + 1) / 2, k * (k - 1) / 2, 0)
     assert "costs (k + 1) / 2 forward and (k - 1) / 2 backward passes" in said(probes.covariate_shift)
@@ -202,8 +221,7 @@ class Own(nn.Module):
 
 
 def test_a_network_of_ones_own_is_checked_on_a_copy_before_it_is_differentiated_twice():
-    point = at(Own())
-    passes = Passes(point.model)
+    point, passes = counted(Own())
     smoothed(point)
     assert passes.counts() == (2 + 4, 4, 1)
     assert "a float64 copy of the network, with four gradients of it and a product with its Hessian" in said(
@@ -214,7 +232,6 @@ def test_a_network_of_ones_own_is_checked_on_a_copy_before_it_is_differentiated_
 def test_lanczos_ends_after_some_120_products():
     curvatures = torch.linspace(1, 2, 2_000, dtype=torch.float64)  # so near to one another that they are hard to part
     model, x = nn.Linear(1, 2_000, bias=False).double(), torch.ones(1, 1, dtype=torch.float64)
-    point = probes.Point.at(model, lambda z, _: (curvatures * z.square()).sum() / 2, x, x, 0.1)
-    passes = Passes(model)
+    point, passes = counted(model, lambda z, _: (curvatures * z.square()).sum() / 2, x, x)
     controls.top_eigenvalue(point, tolerance=1e-14)
     assert 110 < passes.counts()[2] < 130 and "up to some 120" in said(controls.top_eigenvalue)

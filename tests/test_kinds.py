@@ -19,12 +19,12 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils import parametrizations, prune
 
 from lib import probes
 from lib.errors import UsageError
 from lib.norms import EPS, BatchNorm, NoisyBatchNorm
 from lib.probes import controls, precision, theorems
+from lib.probes.copies import copied
 from lib.records import layout
 from lib.specs import Noise
 
@@ -477,6 +477,13 @@ def test_precision_errors(case):
             )
 
 
+@kinds_for("precision")
+def test_a_copy_in_float64_has_the_same_gradient(case):
+    name, point, reference = case
+    if "autocast" not in name:
+        close(flat(copied(point, torch.float64).grads), flat(reference.grads), 1e-6)
+
+
 ONE_BY_ONE = [(probe, name) for name in SOUND for probe in KINDS[name].refused]
 
 
@@ -709,42 +716,3 @@ def test_a_hook_that_changes_gradients_behind_a_probes_back_is_refused_by_name()
         probes.measure(model, F.cross_entropy, batch, STEP)
     hook.remove()
     assert probes.measure(model, F.cross_entropy, batch, STEP).grad_norm > 0
-
-
-#: What is found in networks of other people, beside the kinds of the table.
-MORE = {
-    "embedding that is renormed": (lambda: nn.Sequential(nn.Embedding(7, 4, max_norm=1.0), nn.Linear(4, 3)), "words"),
-    "pruned weights": (lambda: _with(prune.l1_unstructured, "weight", amount=0.4), "x"),
-    "orthogonal weights": (lambda: _with(parametrizations.orthogonal), "x"),
-    "clamped gradient": (lambda: _with(lambda one: one.weight.register_hook(lambda g: g.clamp(-0.01, 0.01))), "x"),
-    "halved gradient": (
-        lambda: _with(lambda one: one.register_full_backward_hook(lambda _, g, __: (0.5 * g[0],))),
-        "x",
-    ),
-    "random slopes": (lambda: nn.Sequential(nn.Linear(4, 5), nn.RReLU(), nn.Linear(5, 3)), "x"),
-    "average of all batches": (
-        lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, momentum=None), nn.Linear(5, 3)),
-        "x",
-    ),
-}
-
-
-def _with(change, *args, **options):
-    """A network whose second layer is changed."""
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
-    change(model[1], *args, **options)
-    return model
-
-
-@pytest.mark.parametrize("name", MORE)
-def test_what_else_networks_have_is_measured_as_training_does_it(name):
-    make, of_what = MORE[name]
-    draws = torch.Generator().manual_seed(5)
-    x = torch.arange(6) if of_what == "words" else torch.randn(6, 4, dtype=torch.float64, generator=draws)
-    kind = Kind(lambda: (make().double(), x, torch.arange(6) % 3))
-    model, *batch = kind.fresh()
-    before, point, reference = trace(model), probes.Point.at(model, kind.loss, *batch, STEP), Reference(kind)
-    found = probes.landscape(point, LENGTHS)
-    close(found["landscape_loss"], [reference(reference.moved(reference.grads, c * STEP))[0] for c in LENGTHS])
-    close(found["grad_change"], [reference.change(reference.grads, c * STEP) for c in LENGTHS])
-    assert_untouched(model, before)

@@ -137,7 +137,7 @@ def evaluate(claim: Claim, scale: str, device: str = "cpu", curves: Curves | Non
 
     "not measured yet" where a curve that it is about has no record.
 
-        >>> evaluate(claims.get("fig-5-linear-batchnorm"), "laptop").verdict
+        >>> evaluate(claims.get("fig-1a-speed"), "laptop").verdict
         'reproduced'
     """
     if claim.measure is None:

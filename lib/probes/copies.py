@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lib.errors import UsageError
-from lib.probes.point import Point, State, gradients, held
+from lib.probes.point import Point, State, gradients, held, trained
 
 
 def copied(point: Point, dtype: torch.dtype) -> Point:
@@ -30,6 +30,9 @@ def copied(point: Point, dtype: torch.dtype) -> Point:
     with held(point.model):
         point.noise.rewind()
         model, x, y = cast(_copy(point.model)), tree_map(cast, point.x), tree_map(cast, point.y)
+        for own_weight, weight in zip(trained(model), trained(point.model)):
+            for hook in (weight._backward_hooks or {}).values():  # which deepcopy leaves behind
+                own_weight.register_hook(hook)
         noise = State(model)
         return Point(model, loss, x, y, gradients(model, loss, x, y)[1], noise, point.step_size)
 

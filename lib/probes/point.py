@@ -349,7 +349,8 @@ class Point:
         contract.check_batch(x)
         noise = State(model)
         with held(model), _unchanged(x, y, list(loss.buffers()) if isinstance(loss, nn.Module) else None):
-            _, grads = gradients(model, loss, x, y)
+            with _weights_left_alone(model):
+                _, grads = gradients(model, loss, x, y)
             point = cls(model, loss, x, y, grads, noise, step_size)
             if not alike(grads, point.gradients()[1]):
                 raise UsageError(
@@ -387,6 +388,21 @@ def _unchanged(*batch: Any) -> Iterator[None]:
             "the model or the loss writes to its batch, or the loss to a buffer of its own, which no probe puts "
             "back; let it work on a copy: x.clone()."
         )
+
+
+@contextmanager
+def _weights_left_alone(model: nn.Module) -> Iterator[None]:
+    """Raise `UsageError` if the block, a pass, writes to trained weights: the step then starts from other ones."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    before = [(parameter._version, parameter.detach().clone()) for _, parameter in named]
+    yield
+    for (name, parameter), (version, values) in zip(named, before):
+        same = (parameter == values) | (parameter.isnan() & values.isnan())
+        if parameter._version != version or not same.all():
+            raise UsageError(
+                f"the forward pass writes to {name}, as an embedding with max_norm does, so that no probe can move it; "
+                "change weights after the step instead, and probe it without that."
+            )
 
 
 def alike(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:

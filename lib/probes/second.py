@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,9 @@ def smooth(point: Point) -> Tensor:
 
     Attention and recurrent layers take kernels that have second derivatives. `UsageError` where these draw other random
     numbers than the step did, and where a product with the Hessian is not the change of the gradient: with custom
-    autograd functions, with `detach` or `no_grad` on the way, with torch's own `weight_norm`. Costs two forward
-    passes; and, but for networks made of torch's and this library's layers alone, a float64 copy of the network, with
-    four gradients of it and a product with its Hessian.
+    autograd functions, with hooks that change gradients, with `detach` or `no_grad` on the way, with torch's own
+    `weight_norm`. Costs two forward passes; and, but for networks made of torch's and this library's layers alone,
+    without hooks, a float64 copy of the network, with four gradients of it and a product with its Hessian.
     """
     usual = point.forward()
     if not _known(point, usual):
@@ -55,7 +56,29 @@ def _known(point: Point, value: Tensor) -> bool:
         all(home.startswith(("torch.nn.modules.", "lib.")) for home in homes)
         and getattr(loss, "__module__", "").startswith(("torch.nn.", "lib."))
         and not any(isinstance(value, Tensor) for module in point.model.modules() for value in vars(module).values())
+        and not _hooked(point.model)
     )
+
+
+def _hooked(model: nn.Module) -> list[str]:
+    """Names of the modules and parameters with hooks that are not this library's: they may change what passes."""
+    tables = {name or "the model": _hooks(module) for name, module in model.named_modules()}
+    tables |= {name: parameter._backward_hooks or {} for name, parameter in model.named_parameters()}
+    return [
+        name
+        for name, hooks in tables.items()
+        if not all(getattr(hook, "__module__", "").startswith("lib.") for hook in hooks.values())
+    ]
+
+
+def _hooks(module: nn.Module) -> dict[int, Any]:
+    """All hooks of a module."""
+    return {
+        **module._forward_hooks,
+        **module._forward_pre_hooks,
+        **module._backward_hooks,
+        **module._backward_pre_hooks,
+    }
 
 
 def _check(point: Point) -> None:
@@ -77,16 +100,17 @@ def _check(point: Point) -> None:
     if float(norm(torch._foreach_sub(change, product))) > 1e-3 * float(norm(change)) + rounding:
         raise UsageError(
             f"{_named(point)}a product with the Hessian is not the change of the gradient: something in the network "
-            "has a wrong second derivative, or none (a custom autograd function, detach, no_grad, weight_norm); "
-            "replace it by operations that can be differentiated twice."
+            "has a wrong second derivative, or none (a custom autograd function, a hook on gradients, detach, no_grad, "
+            "weight_norm); replace it by operations that can be differentiated twice."
         )
 
 
 def _named(point: Point) -> str:
-    """Names of the custom autograd functions on the way, and of modules that are not plain layers."""
+    """Names of the custom autograd functions on the way, of modules that are no plain layers, and of what has hooks."""
     kinds = {getattr(type(node), "_forward_cls", None) for node in nodes(point.forward())} - {None}
     names = sorted(kind.__name__ for kind in kinds if not kind.__module__.startswith("lib."))
     names += [name for name, module in point.model.named_modules() if isinstance(module, ParametrizationList)]
+    names += _hooked(point.model)
     return f"{', '.join(names)}: " if names else ""
 
 
