@@ -234,11 +234,10 @@ def claims(
     from lib.theory import verdicts
 
     _check_device(device)
-    lacking: set[str] = set()
-    rows = verdicts.ledger_rows(scale, device, lacking)
+    rows, lacking = verdicts.rows_so_far(scale, device)
     if lacking:
         makes = f"`make book SCALE={scale}` or `python -m lib run NAME --scale {scale}`"
-        print(f"Records that are not here: {', '.join(sorted(lacking))}; {makes} makes them.", file=sys.stderr)
+        print(f"Records that are not here: {', '.join(lacking)}; {makes} makes them.", file=sys.stderr)
     print(
         json.dumps([row.entry() for row in rows], indent=1)
         if as_json

@@ -107,6 +107,10 @@ def shut_out():
 
     def find(driver, part: str = "document") -> list[str]:
         driver.execute_script(axe)
+        # Colours on their way from light to dark are neither.
+        driver.execute_script(
+            "document.getAnimations().filter((one) => one instanceof CSSTransition).forEach((one) => one.finish())"
+        )
         found = driver.execute_async_script(
             f"const done = arguments[0]; axe.run({part}).then((r) => done(r.violations), (e) => done(String(e)))"
         )

@@ -180,7 +180,7 @@ def test_claims_as_json(monkeypatch, capsys):
     from lib.theory import verdicts
 
     row = ledger.evaluate(claims.get("acc-bn"), "paper")
-    monkeypatch.setattr(verdicts, "ledger_rows", lambda *_: [row])
+    monkeypatch.setattr(verdicts, "rows_so_far", lambda *_: ([row], []))
     assert cli.main(["claims", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps([row.entry()]))
     assert cli.main(["claims"]) == 0

@@ -107,23 +107,36 @@ def theory_rows(trials: int = 1000) -> list[Row]:
     return [*rows, replace(worst, claim=together, right="")]
 
 
-def ledger_rows(scale: str, device: str = "cpu", lacking: set[str] | None = None) -> list[Row]:
+def ledger_rows(scale: str, device: str = "cpu") -> list[Row]:
     """The whole ledger: every claim's row at `scale`, the experiments' first, then the theory's.
 
-    Raises `MissingRecords` for records that a build makes and that are not here. With a set `lacking`, the names of
-    their experiments go into it instead, and their claims are not measured yet.
+    Raises `MissingRecords` for records that a build makes and that are not here.
     """
+    rows, missing = _measured(scale, device)
+    for error in missing.values():
+        raise error
+    return [*rows, *theory_rows(TRIALS[scale])]
+
+
+def rows_so_far(scale: str, device: str = "cpu") -> tuple[list[Row], list[str]]:
+    """The ledger before a build has made all records, and the names of the experiments that lack some.
+
+    Their claims are not measured yet.
+    """
+    rows, missing = _measured(scale, device)
+    return [*rows, *theory_rows(TRIALS[scale])], sorted(missing)
+
+
+def _measured(scale: str, device: str) -> tuple[list[Row], dict[str, results.MissingRecords]]:
     check_choice("scale", scale, experiments.SCALES)
-    found = []
+    rows, missing = [], {}
     for claim in claims.CLAIMS:
         try:
-            found.append(ledger.evaluate(claim, scale, device))
-        except results.MissingRecords:
-            if lacking is None:
-                raise
-            lacking.add(claim.experiment)
-            found.append(Row(claim, "not measured yet", scale))
-    return [*found, *theory_rows(TRIALS[scale])]
+            rows.append(ledger.evaluate(claim, scale, device))
+        except results.MissingRecords as error:
+            missing[claim.experiment] = error
+            rows.append(Row(claim, "not measured yet", scale))
+    return rows, missing
 
 
 def select(results: Iterable[Result], *prefixes: str) -> list[Result]:
