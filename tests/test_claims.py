@@ -186,7 +186,7 @@ def test_the_letters_of_claims_are_those_of_the_chapters():
     claim = claims.get("prose-l1-better")
     assert spelled.search(claim.paper)
     for page in (
-        pages.badges([claim.id], "smoke"),
+        pages.badges([claim], "smoke"),
         pages.ledger_table([ledger.Row(claim, "partly", "smoke", 1.0, 0.9, 1.1, 16)]),
     ):
         read = re.sub(r"<code>.*?</code>|<[^>]*>|" + claim.id, " ", page.data)
@@ -1100,14 +1100,14 @@ def test_a_claim_whose_records_a_build_would_make_is_not_measured_yet_and_a_dama
         raise results.MissingRecords("2 of 2 records are missing")
 
     monkeypatch.setattr(results, "load", load)
-    assert "not measured yet" in pages.badges(["fig-4c"], "smoke").data
+    assert "not measured yet" in pages.badges([claim], "smoke").data
 
     def broken(*_):
         raise Failure("a record is damaged")
 
     monkeypatch.setattr(results, "load", broken)
     with pytest.raises(Failure, match="damaged"):
-        pages.badges([claim.id], "smoke")
+        pages.badges([claim], "smoke")
 
 
 @pytest.mark.parametrize("name", RECORDED)

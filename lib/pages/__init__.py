@@ -170,9 +170,9 @@ def judge(name: str, curves: Curves) -> HTML:
     return HTML(_html("badges", rows=judged(name, curves), bar=bar))
 
 
-def badges(ids: Iterable[str], scale: str, device: str = "cpu") -> HTML:
-    """The verdicts of some claims, by their ids, on their records at a scale."""
-    rows = [_row(claims.get(id), scale, device) for id in ids]
+def badges(claims: Iterable[Claim], scale: str, device: str = "cpu") -> HTML:
+    """The verdicts of some claims, on their records at a scale."""
+    rows = [_row(claim, scale, device) for claim in claims]
     return HTML(_html("badges", rows=rows, bar=bar))
 
 

@@ -43,7 +43,7 @@ from lib.paper.claims import (
 )
 from lib.paper.claims.claim import Claim, Thesis
 
-__all__ = ["CLAIMS", "Claim", "Thesis", "about", "get"]
+__all__ = ["CLAIMS", "Claim", "Thesis", "about", "foremost", "get"]
 
 CLAIMS: tuple[Claim, ...] = (
     *speed.statements(),
@@ -71,6 +71,15 @@ def get(id: str) -> Claim:
     """
     check_choice("claim", id, _BY_ID)
     return _BY_ID[id]
+
+
+def foremost(weight: int) -> list[Claim]:
+    """The claims of at least this weight.
+
+    >>> [claim.id for claim in foremost(2)]
+    ['fig-1a-speed', 'fig-2', 'fig-4c']
+    """
+    return [claim for claim in CLAIMS if claim.weight >= weight]
 
 
 def about(*figures: str) -> list[Claim]:

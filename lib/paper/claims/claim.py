@@ -46,6 +46,7 @@ class Claim:
     what: str
     thesis: Thesis = Thesis.REMARKS
     figures: tuple[str, ...] = ()
+    weight: int = 0  # 2: on the book's first page and in the README, 1: in the README
     phase: str = ""  # the part of training it is measured in
     counts: bool = True  # False for parts of another claim, and for the same sentence measured another way
     by_construction: bool = False  # the measure itself makes it hold, or fail: shown and never counted

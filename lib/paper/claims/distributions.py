@@ -58,6 +58,7 @@ def statements() -> list[Claim]:
             "Noisy BatchNorm trains almost as fast as BatchNorm.",
             "share of BatchNorm's speed-up, in the logarithm of the steps to a training accuracy of 40 %, that "
             "noisy BatchNorm keeps",
+            weight=2,
             bound=0.8,
             after=True,
             measure=partial(measures.share_of_speed, level=0.4, **three),

@@ -33,6 +33,7 @@ def statements() -> list[Claim]:
                     place,
                     f"{says}.",
                     f"{over}, median over training",
+                    weight=2 if panel == "c" and not linear else 0,
                     after=linear and SEEDS_DIVERGE,
                     measure=partial(measures.log_ratio, quantity=quantity, **both),
                     **on,

@@ -19,6 +19,7 @@ def statements() -> list[Claim]:
             "Smoothness is what makes training faster: of four VGGs the smoother ones train better.",
             "rank correlation of smoothness (minus the effective one, after the plateau) with mean training accuracy "
             "over none, BatchNorm, noisy BatchNorm and none with noise",
+            weight=1,
             bound=0.5,
             phase="trained",
             measure=partial(measures.smoothness_predicts_training, labels=(NONE, BATCHNORM, NOISY, NOISE)),

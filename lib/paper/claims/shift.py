@@ -21,6 +21,7 @@ def statements() -> list[Claim]:
             "Figure 3",
             "In VGG, BatchNorm does not reduce covariate shift (cosine similar or worse).",
             "cosine of G and G', none minus BatchNorm, median over layers and training",
+            weight=1,
             bound=-0.1,
             measure=cosine,
             **vgg,
