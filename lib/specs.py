@@ -6,6 +6,7 @@ and the hash is the identity of the run and the name of its record.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -138,7 +139,7 @@ class _Spec:
                 del values[one.name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """Twelve hex digits of the SHA-256 of the canonical form."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]

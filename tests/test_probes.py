@@ -231,3 +231,15 @@ def test_weights_too_coarse_for_a_probe_are_refused():
     model = nn.Linear(4, 3).bfloat16()
     with pytest.raises(UsageError, match="weight.*bfloat16.*float32"):
         probes.Point.at(model, F.cross_entropy, torch.ones(2, 4).bfloat16(), torch.zeros(2, dtype=torch.long), 0.1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_watched_units_are_drawn_by_the_seed_anew_for_each_layer(seed):
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(3, 50), nn.ReLU(), nn.Linear(50, 50), nn.ReLU())
+    x, units, drawn = torch.randn(8, 3), 2, torch.Generator().manual_seed(seed)
+    with probes.Activations(model, units, seed).watch() as watched:
+        model(x)
+    for values, before in zip(watched.values(), (model[0], model[:3])):
+        wanted = torch.randperm(50, generator=drawn)[:units]
+        assert values.equal(before(x)[:, wanted].T)

@@ -270,11 +270,6 @@ def _late_accuracy(path: Path) -> float:
     return float(late(records.read(path), "accuracy"))
 
 
-def _at_main_depth(spec: Spec) -> Spec:
-    """The same run of the network that carries the main figures: VGG-A until that is decided."""
-    return spec.but(depth=main_depth() or spec.depth) if isinstance(spec, ImageSpec) else spec
-
-
 def _gradients(scale: str) -> Runs:
     """Gradients of each layer in the first steps, by depth."""
     changes = {"smoke": {}, "laptop": {"steps": 301}, "paper": {"steps": 1_001}}[scale]
@@ -503,10 +498,17 @@ def wanted(name: str, scale: str) -> Runs:
     """The runs of experiment `name` at `scale` as they ought to be, on CIFAR-10 as it was published: label to specs."""
     check_choice("experiment", name, EXPERIMENTS)
     check_choice("scale", scale, SCALES)
-    runs = EXPERIMENTS[name].runs(scale)
-    if scale == "smoke" or not EXPERIMENTS[name].main:
-        return runs
-    return {label: [_at_main_depth(spec) for spec in group] for label, group in runs.items()}
+    depth = main_depth() if EXPERIMENTS[name].main and scale != "smoke" else None
+    return {
+        label: [spec.but(depth=depth) if depth and isinstance(spec, ImageSpec) else spec for spec in group]
+        for label, group in _made(EXPERIMENTS[name].runs, scale).items()
+    }
+
+
+@functools.cache
+def _made(runs: Callable[[str], Runs], scale: str) -> Runs:
+    """An experiment's runs, made once: some ten thousand fields are checked for a ledger."""
+    return runs(scale)
 
 
 def specs(name: str, scale: str) -> Runs:
@@ -521,7 +523,7 @@ def specs(name: str, scale: str) -> Runs:
     runs = wanted(name, scale)
     if scale == "smoke":
         return runs
-    vgg_a = EXPERIMENTS[name].runs(scale)
+    vgg_a = {label: list(group) for label, group in _made(EXPERIMENTS[name].runs, scale).items()}
     others = {label: [on_images(spec, "cifar10-jpeg") for spec in group] for label, group in vgg_a.items()}
     return max(runs, vgg_a, others, key=_committed)  # the first of those with as many
 
