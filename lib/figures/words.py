@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -260,3 +261,31 @@ def table(figure: Drawn) -> pd.DataFrame:
                 for count, low, high in zip(shape.counts, shape.edges, shape.edges[1:]):
                     rows.append(head | network | {"x": shape.step, "median": count, "low": low, "high": high})
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+
+#: Letters that claims spell out, and how the chapters write them: a sign and what stands below it.
+_LETTERS = {
+    "l_p": ("\u2113", "p"),
+    "l1": ("\u2113", "1"),
+    "l2": ("\u2113", "2"),
+    "linf": ("\u2113", "\u221e"),
+    "yhat": ("\u0177", ""),
+    "gamma": ("\u03b3", ""),
+    "sigma": ("\u03c3", ""),
+}
+
+
+def letters(text: str, below: str = "{}") -> str:
+    """A claim's words with letters and numbers as the chapters write them; `below` is how a subscript is.
+
+    >>> letters("l1 at step size 1e-06: <g, yhat> over gamma^2")
+    'ℓ1 at step size 1e-6: ⟨g, ŷ⟩ over γ²'
+    """
+
+    def sign(word: re.Match) -> str:
+        letter, subscript = _LETTERS[word[0]]
+        return letter + (below.format(subscript) if subscript else "")
+
+    text = re.sub(r"(?:<|&lt;)(\w+, \w+)(?:>|&gt;)", "\u27e8\\1\u27e9", text).replace("^2", "\u00b2")
+    text = re.sub(r"\b(\de-)0(\d)\b", r"\1\2", text)
+    return re.sub(rf"\b({'|'.join(_LETTERS)})(?![a-z0-9_])", sign, text)

@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from lib.errors import check_choice
+from lib.figures import words
 from lib.figures.plans import RECORDED
 from lib.figures.style import DARKER, Drawn, svg
 from lib.figures.words import describe
@@ -46,18 +47,6 @@ _templates = jinja2.Environment(
 _templates.globals.update(signs=SIGNS, row_of=places.row, evidence_of=places.evidence)
 
 
-#: Letters that claims spell out, and how the chapters write them.
-_LETTERS = {
-    "l_p": "\u2113<sub>p</sub>",
-    "l1": "\u2113<sub>1</sub>",
-    "l2": "\u2113<sub>2</sub>",
-    "linf": "\u2113<sub>\u221e</sub>",
-    "yhat": "\u0177",
-    "gamma": "\u03b3",
-    "sigma": "\u03c3",
-}
-
-
 def letters(text: str) -> Markup:
     """A claim's words as HTML, with letters and numbers as the chapters write them; what has formulas stays as it is.
 
@@ -66,9 +55,7 @@ def letters(text: str) -> Markup:
     """
     if "$" in text:
         return escape(text)
-    text = re.sub(r"<(\w+, \w+)>", "\u27e8\\1\u27e9", text).replace("^2", "\u00b2")
-    text = re.sub(r"\b(\de-)0(\d)\b", r"\1\2", text)
-    return Markup(re.sub(rf"\b({'|'.join(_LETTERS)})(?![a-z0-9_])", lambda word: _LETTERS[word[0]], str(escape(text))))
+    return Markup(words.letters(str(escape(text)), below="<sub>{}</sub>"))
 
 
 _templates.filters.update(letters=letters)

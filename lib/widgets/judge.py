@@ -11,6 +11,7 @@ import traitlets
 
 from lib.errors import UsageError
 from lib.figures.style import Drawn, Panel, Series, draw
+from lib.figures.words import letters
 from lib.paper import experiments, measures, results, sensitivity
 from lib.paper.labels import Label
 from lib.paper.ledger import ENOUGH_SEEDS, Row
@@ -52,9 +53,9 @@ def judged(row: Row, device: str = "cpu") -> dict[str, Any] | None:
                 readings.append(_reading(name, answer.otherwise(others), seeds))
     return {
         "id": claim.id,
-        "text": claim.paper,
-        "what": claim.what,
-        "thesis": claim.thesis.value,
+        "text": letters(claim.paper),
+        "what": letters(claim.what),
+        "thesis": letters(claim.thesis),
         "phase": claim.phase or "all of training",
         "counted": claim.counted,
         "side": claim.side,
@@ -69,7 +70,7 @@ def judged(row: Row, device: str = "cpu") -> dict[str, Any] | None:
 
 def _reading(name: str, values: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
     values = [float(value) if np.isfinite(value) else None for value in values]
-    return {"name": name, "seeds": [int(seed) for seed in seeds], "values": values}
+    return {"name": letters(name), "seeds": [int(seed) for seed in seeds], "values": values}
 
 
 class Judge(Explorable):
