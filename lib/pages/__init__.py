@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
