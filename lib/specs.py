@@ -200,6 +200,9 @@ class ImageSpec(_Spec):
     early_times: int = _number(1, 1, 1_000, later=True)
     gradients_every: int = _cadence(later=True)  # length of each layer's gradient and weights
     activation: str = _choice("relu", ACTIVATIONS, later=True)  # the non-linearity (section 5)
+    # From step `switch_step` on the step size is `switch_size`; both 0 for one step size all along.
+    switch_step: int = _number(0, 0, 10_000_000, later=True)
+    switch_size: float = _number(0.0, 0, 100, later=True)
 
     network = "vgg"  # older than the other architectures, and part of every record's name
 
@@ -213,6 +216,8 @@ class ImageSpec(_Spec):
             check_choice("lp_formula", self.lp_formula, ("unit",))
         if (self.early_times > 1) != (self.early_steps > 0):
             raise UsageError("early_steps and early_times go together; give both, or leave them at 0 and 1.")
+        if (self.switch_step > 0) != (self.switch_size > 0):
+            raise UsageError("switch_step and switch_size go together; give both, or leave them at 0.")
         for name in ("landscape_every", "shift_every"):
             if getattr(self, name) % self.early_times:
                 raise UsageError(
@@ -255,6 +260,15 @@ class ImageSpec(_Spec):
         for name in cadences:
             if getattr(self, name):
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be 0 {when}.")
+
+    def step_size_at(self, step: int) -> float:
+        """The size of step number `step`, from 0 on.
+
+        >>> spec = ImageSpec(step_size=0.1, switch_step=500, switch_size=0.05)
+        >>> spec.step_size_at(499), spec.step_size_at(500)
+        (0.1, 0.05)
+        """
+        return self.switch_size if self.switch_step and step >= self.switch_step else self.step_size
 
     @property
     def dtype(self) -> str:

@@ -822,6 +822,23 @@ def test_the_edge_is_effective_smoothness_times_step_size():
     assert 10 ** measures.edge({NONE: curve}, NONE) == pytest.approx([3])
 
 
+def test_smoothness_follows_a_switched_step_size_or_knows_nothing_of_it():
+    small, large = Label("none", 0.25), Label("none", 1.0)
+
+    def found(changes):
+        specs = [ImageSpec(step_size=0.5, switch_step=60, switch_size=label.setting) for label in (small, large)]
+        curves = [_trained(np.full(120, change), _FALL, spec) for change, spec in zip(changes, specs)]
+        return measures.follows(dict(zip((small, large), curves)), small, large)
+
+    # The gradient changes as much over any step: beta is inverse to the step size.
+    assert found((3.0, 3.0)) == pytest.approx([1])
+    # It changes in proportion to the step: beta is what it is.
+    assert found((0.75, 3.0)) == pytest.approx([0])
+    curve = _trained(np.full(120, 3.0), _FALL, ImageSpec(step_size=0.5, switch_step=60, switch_size=0.25))
+    assert measures.step_size(curve).values.tolist() == [0.5] * 60 + [0.25] * 60
+    assert 10 ** measures.edge({NONE: curve}, NONE) == pytest.approx([3]), "a gap of 3 over the longest length, 1"
+
+
 def test_farther_needs_the_same_trajectory_probed_farther():
     near = _trained(np.ones(120), _FALL)
     curves = {NONE: near, BATCHNORM: near}

@@ -64,7 +64,14 @@ def test_a_record_has_the_dimensions_it_should():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"momentum": 0.9}, {"affine": False}, {"placement": "after"}, {"architecture": "resnet", "depth": 8}],
+    [
+        {},
+        {"momentum": 0.9},
+        {"affine": False},
+        {"placement": "after"},
+        {"architecture": "resnet", "depth": 8},
+        {"switch_step": 3, "switch_size": 0.7},
+    ],
 )
 def test_training_is_plain_gradient_descent(changes):
     """The loop's losses are those of a loop written out here, with torch.optim.SGD and no probes."""
@@ -76,6 +83,8 @@ def test_training_is_plain_gradient_descent(changes):
     optimizer = torch.optim.SGD(trained, lr=spec.step_size, momentum=spec.momentum)
     losses = []
     for step in range(spec.steps):
+        if step == changes.get("switch_step"):
+            optimizer.param_groups[0]["lr"] = changes["switch_size"]
         x, y = batches.batch(spec, images, step)
         optimizer.zero_grad()
         loss = F.cross_entropy(model(normalize(x)), y)
@@ -128,6 +137,19 @@ def test_a_probe_sees_the_steps_own_batch_and_noise():
     own = run.loss.sel(step=run.landscape_step.values).values
     np.testing.assert_allclose(run.landscape_loss.isel(step_length=0), own, rtol=1e-6)
     assert (run.grad_change.isel(step_length=0) < 1e-5).all()
+
+
+def test_a_probe_goes_as_far_as_its_steps_own_size():
+    """Where the step size is switched, a probe sees the weights of the run that is not, and longer steps."""
+    plain = TINY.but(shift_every=0, step_lengths=(1.0, 7.0))
+    switched = training.run(plain.but(switch_step=3, switch_size=0.7, step_lengths=(1.0,)))
+    plain = training.run(plain)
+    assert plain.landscape_step.values.tolist() == [0, 3, 6]
+    for name in ("landscape_loss", "grad_change"):
+        here, there = switched[name].values, plain[name].values
+        np.testing.assert_allclose(here[0, 0], there[0, 0], rtol=1e-12)
+        np.testing.assert_allclose(here[1, 0], there[1, 1], rtol=1e-9)
+        assert abs(here[2, 0] / there[2, 1] - 1) > 1e-3, "by then the weights are others"
 
 
 def test_an_epoch_has_every_image_at_most_once_and_seeds_differ():

@@ -208,7 +208,7 @@ def _train(model: nn.Module, spec: ImageSpec, images: Images, normalize: Callabl
         x, y = batch(spec, images, step)
         found, grads = gradient(model, spec, normalize(x), y)
         found.cpu()
-        descend(parameters, [], grads, spec)
+        descend(parameters, [], grads, spec.step_size)
 
 
 def _vgg_items(device: str, steps: int = 3) -> Iterator[Item]:

@@ -68,6 +68,7 @@ PLANS = {
     "fig-4": Plan("Figure 4: loss landscape of VGG along the gradient", landscape, "smoothing", "fig-4"),
     "phases": Plan("The phases of training", phases, "smoothing", "fig-4"),
     "edge-vgg": Plan("Smoothness times step size, VGG", edge, "smoothing", "fig-4"),
+    "switched": Plan("A step size that is switched in mid-run", edge, "smoothing", "switched"),
     "depth": Plan("VGG of several depths", depths, "smoothing", "depth"),
     "smooth-and-fast": Plan("Smoothness against speed", smooth_and_fast, "smoothing", "depth"),
     "resnet": Plan("Loss landscape of a residual network along the gradient", landscape, "smoothing", "resnet"),

@@ -338,6 +338,21 @@ def _linear_long(scale: str) -> Runs:
     }
 
 
+#: Step sizes that training at 0.1 is switched to in its middle.
+SWITCHED = (0.05, 0.2)
+
+
+def _switched(scale: str) -> Runs:
+    """An intervention: training as in Figure 4 whose step size changes in its middle, which labels have as setting."""
+    runs: Runs = {}
+    for norm in ("none", "batchnorm"):
+        for size in SWITCHED:
+            changes = {**_NO_PROBES, "landscape_every": _VGG[scale].landscape_every}
+            middle = _VGG[scale].steps // 2
+            runs[Label(norm, size)] = _vgg(scale, norm, switch_step=middle, switch_size=size, **changes)[:3]
+    return runs
+
+
 def _resnets(scale: str) -> Runs:
     changes = {"landscape_every": _LANDSCAPE_OFTEN[scale]}
     return {
@@ -465,6 +480,7 @@ EXPERIMENTS = {
         "Deep linear networks under other answers to open questions", _linear_variants, long=True
     ),
     "linear-long": Experiment("Deep linear networks trained five times as long", _linear_long, long=True),
+    "switched": Experiment("VGG whose step size is switched in mid-run", _switched, long=True),
     "resnet": Experiment("Loss landscape of a residual network", _resnets),
     "controls": Experiment("The landscape probe in other ways, VGG", _controls),
     "variants": Experiment("VGG under other answers to open questions", _variants),

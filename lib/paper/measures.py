@@ -49,13 +49,17 @@ def relative_change(curve: xr.Dataset) -> xr.DataArray:
 def step_size(curve: xr.Dataset) -> float | xr.DataArray:
     """The step size that a curve was trained and probed with: the attribute `step_size`, else that of its spec.
 
-    Of a network of one's own whose step size changes there is one for each `landscape_step`.
+    Where it changes in training there is one for each `landscape_step`.
     """
     if "step_size" in curve.attrs:
         return float(curve.attrs["step_size"])
     if "step_size" in curve:
         return curve.step_size.sel(step=curve.landscape_step.values).rename(step="landscape_step")
-    return spec_of(curve).step_size
+    spec = spec_of(curve)
+    if getattr(spec, "switch_step", 0):
+        steps = curve.landscape_step
+        return xr.DataArray([spec.step_size_at(step) for step in steps.values], {"landscape_step": steps})
+    return spec.step_size
 
 
 def smoothness(curve: xr.Dataset) -> xr.DataArray:
@@ -462,8 +466,22 @@ def edge(curves: Curves, one: Label, phase: str = "trained") -> np.ndarray:
     2 is the edge of stability.
     """
     curve = curves[one]
-    product = smoothness(curve) * spec_of(curve).step_size
+    product = smoothness(curve) * step_size(curve)
     return np.log10(in_phase(product, "landscape_step", curve, phase)).median("landscape_step").values
+
+
+def follows(curves: Curves, small: Label, large: Label, part: float = 1 / 4) -> np.ndarray:
+    """How far effective smoothness follows a step size that two runs, equal till then, end with.
+
+    The logarithm of its ratio, small over large step size, in that of the step sizes: 1 where smoothness is inverse to
+    the step size, 0 where it knows nothing of it. Median over the last part of training.
+    """
+    ratio = _ratio(curves, "effective smoothness", small, large)
+    last = math.ceil(ratio.sizes["landscape_step"] * part)
+    sizes = [float(step_size(curves[label]).isel(landscape_step=-1)) for label in (small, large)]
+    return ratio.isel(landscape_step=slice(-last, None)).median("landscape_step").values / math.log10(
+        sizes[1] / sizes[0]
+    )
 
 
 def at_start(curves: Curves, quantity: str, one: Label, other: Label) -> np.ndarray:

@@ -82,11 +82,11 @@ class ImageProblem:
             found, grads = gradient(self.model, spec, x, y)
         found = found.cpu()  # one copy from a GPU, not two
         seen |= {"loss": found[0], "accuracy": found[1]}
-        point = probes.Point(self.model, F.cross_entropy, x, y, grads, noise, spec.step_size)
+        point = probes.Point(self.model, F.cross_entropy, x, y, grads, noise, spec.step_size_at(step))
         return seen, point
 
     def descend(self, point: probes.Point) -> None:
-        descend(self.parameters, self.velocity, point.grads, self.spec)
+        descend(self.parameters, self.velocity, point.grads, point.step_size, self.spec.momentum)
 
     def end(self) -> Seen:
         if not self._evaluated:
@@ -112,12 +112,14 @@ def gradient(model: torch.nn.Module, spec: ImageSpec, x: Tensor, y: Tensor) -> t
 
 
 @torch.no_grad()
-def descend(parameters: list[Tensor], velocity: list[Tensor], grads: list[Tensor], spec: ImageSpec) -> None:
-    """One step of gradient descent, with `spec.momentum` where there are velocities."""
+def descend(
+    parameters: list[Tensor], velocity: list[Tensor], grads: list[Tensor], step_size: float, momentum: float = 0.0
+) -> None:
+    """One step of gradient descent, with momentum where there are velocities."""
     if velocity:
-        torch._foreach_mul_(velocity, spec.momentum)
+        torch._foreach_mul_(velocity, momentum)
         torch._foreach_add_(velocity, grads)
-    torch._foreach_add_(parameters, velocity or grads, alpha=-spec.step_size)
+    torch._foreach_add_(parameters, velocity or grads, alpha=-step_size)
 
 
 @torch.no_grad()

@@ -119,6 +119,24 @@ def statements() -> list[Claim]:
                 for label in (NONE, BATCHNORM)
             ),
         ]
+    found += [
+        Claim(
+            f"prose-step-size-sets-{label}",
+            "Section 3.2",
+            f"The step size sets the effective smoothness of VGG-A {'with' if label == BATCHNORM else 'without'} "
+            "BatchNorm: where it is switched in mid-run, smoothness follows.",
+            "effective smoothness after a switch of the step size to 0.05 over that after one to 0.2, as a power of 4 "
+            "(1: inverse to the step size; 0: it knows nothing of it), median over the last quarter",
+            thesis=Thesis.SMOOTHER,
+            figures=("switched",),
+            experiment="switched",
+            counts=False,
+            bound=0.5,
+            phase="late",
+            measure=partial(measures.follows, small=Label(str(label), 0.05), large=Label(str(label), 0.2)),
+        )
+        for label in (NONE, BATCHNORM)
+    ]
     vgg = {"thesis": Thesis.SMOOTHER, "figures": ("fig-4",), "experiment": "fig-4", "log": True}
     for quantity, panel in (("loss band", "a"), ("gradient change", "b")):
         found.append(
