@@ -373,7 +373,7 @@ def test_questions_are_answered_by_the_claims_own_measure():
 
 
 def test_claims_are_judged_at_every_width():
-    rows, curves = sensitivity.widths("smoke").set_index("claim"), results.load("width", "smoke")
+    rows, curves = sensitivity.across("width", "smoke").set_index("claim"), results.load("width", "smoke")
     expected = {
         f"width {width}": _number(
             "fig-4b",
@@ -396,7 +396,7 @@ def test_claims_are_judged_at_every_width():
 def test_what_the_book_says_of_widths_is_in_the_records():
     curves = results.whole("width", "laptop")
     assert all(curve.sizes["seed"] == 5 for curve in curves.values())
-    rows = sensitivity.widths("laptop").set_index("claim").drop(columns="measured")
+    rows = sensitivity.across("width", "laptop").set_index("claim").drop(columns="measured")
     assert all(rows.loc[f"fig-4{panel}", "width 1"].endswith("]: reproduced") for panel in "abc")
     assert all(
         text.endswith("not reproduced") for claim in ("prose-two-orders", "prose-early-b") for text in rows.loc[claim]
@@ -411,7 +411,7 @@ def test_what_the_book_says_of_widths_is_in_the_records():
 def test_widths_without_records_have_no_table(monkeypatch):
     load = results.load
     monkeypatch.setattr(results, "load", lambda *place: dict(list(load(*place).items())[:1]))
-    assert sensitivity.widths("smoke").empty
+    assert sensitivity.across("width", "smoke").empty
 
 
 def test_questions_lead_to_the_ledger_and_are_counted():

@@ -338,6 +338,19 @@ def _linear_long(scale: str) -> Runs:
     }
 
 
+def _images(scale: str) -> Runs:
+    """VGG-A on the images as they were published and on a copy that had been compressed, which labels have as setting.
+
+    At smoke scale there are the embedded images alone.
+    """
+    kinds = ("synthetic",) if scale == "smoke" else ("cifar10", "cifar10-jpeg")
+    return {
+        Label(norm, data): [on_images(spec, data) for spec in _vgg(scale, norm)[:3]]
+        for data in kinds
+        for norm in ("none", "batchnorm")
+    }
+
+
 #: Step sizes that training at 0.1 is switched to in its middle.
 SWITCHED = (0.05, 0.2)
 
@@ -480,6 +493,7 @@ EXPERIMENTS = {
         "Deep linear networks under other answers to open questions", _linear_variants, long=True
     ),
     "linear-long": Experiment("Deep linear networks trained five times as long", _linear_long, long=True),
+    "images": Experiment("VGG on images as published and on a compressed copy", _images, long=True),
     "switched": Experiment("VGG whose step size is switched in mid-run", _switched, long=True),
     "resnet": Experiment("Loss landscape of a residual network", _resnets),
     "controls": Experiment("The landscape probe in other ways, VGG", _controls),
@@ -531,13 +545,14 @@ def specs(name: str, scale: str) -> Runs:
     """The runs that experiment `name` shows at `scale`: label of a curve to its specs.
 
     They are the `wanted` ones, but where more records of VGG-A or on re-encoded images are committed, those stand in.
-    All runs of an experiment are of one network and see the same images.
+    All runs of an experiment are of one network and see the same images, unless it compares images.
 
         >>> {str(label): len(group) for label, group in specs("fig-4", "laptop").items()}
         {'none': 5, 'batchnorm': 5}
     """
     runs = wanted(name, scale)
-    if scale == "smoke":
+    images = {spec.data for group in runs.values() for spec in group if isinstance(spec, ImageSpec)}
+    if scale == "smoke" or len(images) > 1:
         return runs
     vgg_a = {label: list(group) for label, group in _made(EXPERIMENTS[name].runs, scale).items()}
     others = {label: [on_images(spec, "cifar10-jpeg") for spec in group] for label, group in vgg_a.items()}

@@ -6,7 +6,7 @@ the same at the same scale, so that only the answer differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ import pandas as pd
 from lib.paper import claims, experiments, ledger, measures, results
 from lib.paper.labels import BATCHNORM, NOISE, NOISY, NONE, Label
 from lib.paper.measures import Curves
-from lib.specs import LP_NORMS, spec_of
+from lib.specs import DESCRIPTIONS, LP_NORMS, spec_of
 
 
 @dataclass(frozen=True)
@@ -290,21 +290,25 @@ def summary(rows: pd.DataFrame) -> str:
     return text + f"Verdicts change: {', '.join(some) or 'nowhere'}. They do not: {', '.join(none) or 'nowhere'}."
 
 
-def widths(scale: str, device: str = "cpu") -> pd.DataFrame:
-    """Claims of Figures 3 and 4 judged by their own measure and rule at each measured width of VGG, a column a width.
+def across(experiment: str, scale: str, device: str = "cpu", also: Sequence[str] = ()) -> pd.DataFrame:
+    """Claims of Figures 3 and 4, and `also` others, by their own measure and rule at each setting of an experiment.
 
-    Empty where a width has no record.
+    A column a setting, which its VGGs with and without BatchNorm differ in. Empty where one of them has no record.
     """
-    curves = results.whole("width", scale, device)
-    if not curves:
-        return pd.DataFrame()
+    curves = results.whole(experiment, scale, device)
+    settings = [label.setting for label in curves if label.norm == "none"]
+    shown = [
+        claim
+        for claim in claims.CLAIMS
+        if claim.id in also
+        or (claim.experiment in ("fig-4", "fig-3-vgg") and claim.figures[0] == claim.experiment and claim.counted)
+    ]
     rows = []
-    for claim in claims.CLAIMS:
-        if claim.experiment not in ("fig-4", "fig-3-vgg") or claim.figures[0] != claim.experiment or not claim.counted:
-            continue
+    for claim in shown if settings else ():
         row = {"claim": claim.id, "measured": claim.what}
-        for width in measures.values_of(curves, "none"):
-            values = _named(claim.id, _pair(width))(curves)
-            row[f"width {width:g}"] = _judged(claim, values, curves)[0]
+        for setting in settings:
+            name = DESCRIPTIONS[setting] if isinstance(setting, str) else f"{experiment} {setting:g}"
+            here = {label: Label(label.norm, setting) for label in claim.labels}
+            row[name] = _judged(claim, _named(claim.id, here)(curves), curves)[0]
         rows.append(row)
     return pd.DataFrame(rows)
