@@ -427,6 +427,46 @@ def test_no_widget_shuts_readers_out(driver, show, shut_out, name, size):
     assert shut_out(driver) == []
 
 
+#: Moves every slider and changes every choice of a page, so many times, a frame apart.
+MOVES = """
+const [times, done] = arguments;
+const tell = (one, name) => one.dispatchEvent(new Event(name, { bubbles: true }));
+(async () => {
+  for (let time = 0; time < times; time++) {
+    for (const one of document.querySelectorAll(".bn-widget input[type=range]")) {
+      const span = one.max - one.min;
+      one.value = Number(one.min) + span * ((time * 0.37) % 1);
+      tell(one, "input");
+    }
+    for (const one of document.querySelectorAll(".bn-widget select")) {
+      one.selectedIndex = time % one.options.length;
+      tell(one, "change");
+    }
+    await new Promise(requestAnimationFrame);
+  }
+  done();
+})();
+"""
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_hundreds_of_moves_leave_nothing_behind(driver, show, name):
+    """Elements, listeners and memory are what they were, once what is no longer used has been collected."""
+    show(WIDGETS[name]())
+    driver.set_script_timeout(120)
+
+    def counts(moves):
+        driver.execute_async_script(MOVES, moves)
+        driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+        found = driver.execute_cdp_cmd("Memory.getDOMCounters", {})
+        memory = driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"]
+        return np.array([found["nodes"], found["jsEventListeners"], memory / 1e4])
+
+    before = counts(30)
+    grown = counts(300) - before
+    assert (grown < (100, 50, 100)).all(), f"nodes, listeners and 10 kB of memory have grown by {grown}"
+
+
 @pytest.mark.parametrize("name", WIDGETS)
 def test_without_javascript_a_widget_is_a_picture_with_a_sentence(driver, tmp_path, monkeypatch, name):
     shown = []
